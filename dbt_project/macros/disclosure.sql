@@ -1,0 +1,17 @@
+{#
+  A figure, or null when fewer than `minimum_contributors` distinct people stand behind it.
+  No people at all is withheld, too: a zero says something about everybody in the cell.
+#}
+{% macro at_least_minimum(figure, contributors) -%}
+    case when {{ contributors }} >= {{ var('minimum_contributors') }} then {{ figure }} end
+{%- endmacro %}
+
+{# Whether at_least_minimum withholds; true without a count, so that what cannot be judged is not shown. #}
+{% macro is_below_minimum(contributors) -%}
+    coalesce({{ contributors }} < {{ var('minimum_contributors') }}, true)
+{%- endmacro %}
+
+{# Quotient, or null where the divisor is null or zero. #}
+{% macro share(part, whole, digits=4) -%}
+    round(cast({{ part }} as double) / nullif({{ whole }}, 0), {{ digits }})
+{%- endmacro %}

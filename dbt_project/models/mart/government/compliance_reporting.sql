@@ -1,0 +1,106 @@
+-- Duties of institutions by jurisdiction and province. No row sums up others: a total beside a withheld
+-- count would give the withheld count away.
+with children as (
+    select
+        release,
+        jurisdiction,
+        province_code,
+        count(distinct child_pseudonym) as children,
+        count(distinct child_pseudonym) filter (where is_review_due) as children_with_review_due,
+        count(distinct child_pseudonym) filter (where is_reviewed_on_time) as children_reviewed_on_time
+    from {{ ref('stg_children_supervised') }}
+    group by release, jurisdiction, province_code
+),
+
+orphanages as (
+    select
+        release,
+        'ID' as jurisdiction,
+        province_code,
+        count(*) as orphanages,
+        sum(capacity) as capacity,
+        sum(capacity) filter (where is_licence_valid) as licensed_capacity,
+        count(*) filter (where is_licence_valid) as licences_valid,
+        count(*) filter (where accreditation in ('A', 'B', 'C')) as accredited,
+        sum(staff) as staff,
+        sum(staff_with_background_check) as staff_with_background_check
+    from {{ ref('fct_orphanage') }}
+    group by release, province_code
+),
+
+incidents as (
+    select
+        release,
+        'ID' as jurisdiction,
+        province_code,
+        sum(incidents) filter (where not is_withheld) as incidents,
+        count(*) filter (where is_withheld) as incident_kinds_withheld
+    from {{ ref('stg_incidents') }}
+    group by release, province_code
+),
+
+-- The noise of disjoint cells is independent, so the half-widths of their intervals add up as squares.
+-- A province of which any cell is withheld has no sum.
+estimates as (
+    select
+        release,
+        'ID' as jurisdiction,
+        province_code,
+        greatest(sum(child_count_estimate), 0) as child_count_estimate,
+        sqrt(sum(power(greatest(interval_high - child_count_estimate, 0), 2))) as half_width
+    from {{ ref('fct_child_estimate') }}
+    where stakeholder = 'government' and statistic = 'child_count_by_province'
+    group by release, province_code
+    having not bool_or(is_withheld)
+),
+
+areas as (
+    select release, 'ID' as jurisdiction, province_code from {{ ref('dim_region') }} where level in ('province', 'unknown')
+    union
+    select release, jurisdiction, province_code from children
+)
+
+select
+    areas.release,
+    areas.jurisdiction,
+    areas.province_code,
+    region.region_name as province_name,
+    coalesce(orphanages.orphanages, 0) as orphanages,
+    coalesce(orphanages.capacity, 0)::bigint as capacity,
+    coalesce(orphanages.licensed_capacity, 0)::bigint as licensed_capacity,
+    coalesce(orphanages.licences_valid, 0) as licences_valid,
+    {{ share('orphanages.licences_valid', 'orphanages.orphanages') }} as licence_valid_share,
+    {{ share('orphanages.accredited', 'orphanages.orphanages') }} as accredited_share,
+    coalesce(orphanages.staff, 0)::bigint as staff,
+    {{ share('orphanages.staff_with_background_check', 'orphanages.staff') }} as background_check_share,
+    {{ at_least_minimum('children.children', 'children.children') }} as children,
+    {{ is_below_minimum('children.children') }} as is_withheld,
+    {{ at_least_minimum(
+        share('children.children_reviewed_on_time', 'children.children_with_review_due', 2),
+        'children.children_with_review_due'
+    ) }} as review_on_time_share,
+    incidents.incidents::bigint as incidents,
+    coalesce(incidents.incident_kinds_withheld, 0) as incident_kinds_withheld,
+    estimates.child_count_estimate,
+    greatest(estimates.child_count_estimate - estimates.half_width, 0) as child_count_interval_low,
+    estimates.child_count_estimate + estimates.half_width as child_count_interval_high,
+    estimates.half_width / greatest(estimates.child_count_estimate, 1) as child_count_relative_error
+from areas
+left join {{ ref('dim_region') }} as region
+    on region.release = areas.release and region.region_code = areas.province_code
+left join orphanages
+    on orphanages.release = areas.release
+    and orphanages.jurisdiction = areas.jurisdiction
+    and orphanages.province_code = areas.province_code
+left join children
+    on children.release = areas.release
+    and children.jurisdiction = areas.jurisdiction
+    and children.province_code = areas.province_code
+left join incidents
+    on incidents.release = areas.release
+    and incidents.jurisdiction = areas.jurisdiction
+    and incidents.province_code = areas.province_code
+left join estimates
+    on estimates.release = areas.release
+    and estimates.jurisdiction = areas.jurisdiction
+    and estimates.province_code = areas.province_code

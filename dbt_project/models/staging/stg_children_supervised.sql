@@ -1,0 +1,8 @@
+select
+    release,
+    child_pseudonym,
+    jurisdiction,
+    {{ province_of('region_code') }} as province_code,
+    reviews_on_time <> 'no_review' as is_review_due,
+    reviews_on_time in ('most', 'all') as is_reviewed_on_time
+from {{ source('protected', 'government__child_summary') }}

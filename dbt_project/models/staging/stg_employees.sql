@@ -1,0 +1,6 @@
+select
+    release,
+    employee_pseudonym,
+    company,
+    volunteer_hours not in ('none', '*') as is_volunteer
+from {{ source('protected', 'business__employee_engagement') }}

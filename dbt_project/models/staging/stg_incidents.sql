@@ -1,0 +1,7 @@
+select
+    release,
+    {{ province_of('province_code') }} as province_code,
+    incident_type,
+    incidents,
+    is_withheld
+from {{ source('protected', 'government__incident_summary') }}

@@ -1,0 +1,278 @@
+"""Building one conformed entity: read, assemble, judge, quarantine, merge, remember.
+
+The order matters: refused rows are in quarantine before the entity is committed, so a build that
+is killed loses nothing, and the next one completes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import polars as pl
+
+from merajut_assets.conformed import conform, quality
+from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, Inputs
+from merajut_assets.conformed.raw_rows import RawRows, living_keys, newest_version, read_raw_rows
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import Subject, TableContract
+from merajut_assets.raw import landing
+from resources.encryption import digest, encrypt_rows, rows_as_json, tokens
+from resources.lakehouse import Lakehouse
+from resources.locks import write_atomically
+
+QUARANTINE_COLUMNS = ("entity", "source_table", "failed_rules", "row_hash", "row")
+BUCKETS_OF_PERSONAL_TABLES = 8
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What a build did. `refused` counts rows by rule; `before` and `after` are the quality of
+    all candidate rows and of those that passed."""
+
+    entity: str
+    inputs: str
+    rows_in: int
+    passed: int
+    quarantined: int
+    merged: int
+    erased: int
+    refused: dict[str, int]
+    before: dict[str, float | int | None]
+    after: dict[str, float | int | None]
+    shortcomings_before: list[str]
+    shortcomings_after: list[str]
+    version: int
+    built_at: str
+    is_unchanged: bool = False
+
+
+def raw_inputs(entity: TableContract) -> tuple[TableContract, ...]:
+    """The source tables that an entity is built from, those it needs for linking included."""
+    tables = {table.identifier: table for table in registry.source_tables(entity)}
+    for identifier in ALSO_READ.get(entity.name, ()):
+        tables[identifier] = registry.raw_table(*identifier.split("."))
+    if any(_links_children(table) for table in tables.values()):
+        tables[CHILDREN] = registry.raw_table(*CHILDREN.split("."))
+    return tuple(tables.values())
+
+
+def _links_children(table: TableContract) -> bool:
+    column = table.subject_columns.get(Subject.CHILD)
+    return column is not None and landing.home_system(table, column) == CHILDREN.split(".")[0]
+
+
+def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
+    """Bring a conformed entity up to date with raw; does nothing when its inputs are unchanged.
+
+    Raises NotLanded when a source table is missing."""
+    fingerprint = _inputs_fingerprint(lakehouse, entity)
+    known = last_build(lakehouse, entity)
+    if (
+        known is not None
+        and known.inputs == fingerprint
+        and lakehouse.lake.version(f"conformed/{entity.name}") is not None
+    ):
+        return BuildSummary(**{**asdict(known), "is_unchanged": True})
+    rows = {table.identifier: read_raw_rows(lakehouse, table, _needed(entity, table)) for table in raw_inputs(entity)}
+    references = _references(lakehouse, entity)
+    candidates = conform.assemble(entity, _inputs(lakehouse, rows))
+    judged = conform.judge(entity, candidates, references)
+    quarantined = _quarantine(lakehouse, entity, rows, judged)
+    passed = judged.passed
+    version = _store(lakehouse, entity, passed, rows)
+    now = datetime.now(UTC)
+    before_rows, before_rules = _with_refused(entity, rows, judged)
+    before = quality.measure(entity, before_rows, before_rules, references, now)
+    after = quality.measure(entity, passed, None, references, now)
+    primary = [rows[table.identifier] for table in conform.primary_tables(entity)]
+    summary = BuildSummary(
+        entity=entity.name,
+        inputs=fingerprint,
+        rows_in=sum(part.good.height + part.refused.height for part in primary),
+        passed=passed.height,
+        quarantined=sum(quarantined.values()),
+        merged=sum(part.good.height for part in primary) - candidates.height,
+        erased=sum(part.erased for part in primary),
+        refused=dict(sorted(quarantined_rules(primary, judged).items())),
+        before=before.as_facts(),
+        after=after.as_facts(),
+        shortcomings_before=quality.shortcomings(entity, before),
+        shortcomings_after=quality.shortcomings(entity, after),
+        version=version,
+        built_at=now.isoformat(),
+    )
+    write_atomically(_summary_path(lakehouse, entity), json.dumps(asdict(summary), indent=1).encode())
+    return summary
+
+
+def last_build(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary | None:
+    """The summary of the last completed build, or None."""
+    path = _summary_path(lakehouse, entity)
+    return BuildSummary(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _summary_path(lakehouse: Lakehouse, entity: TableContract) -> Any:
+    return lakehouse.settings.lake / "conformed_builds" / f"{entity.name}.json"
+
+
+# ── inputs ───────────────────────────────────────────────────────────────────────────────
+
+
+def _inputs_fingerprint(lakehouse: Lakehouse, entity: TableContract) -> str:
+    """Changes when a source version, a referenced entity, the contract or an erasure does."""
+    versions = [(table.identifier, newest_version(lakehouse, table).digest) for table in raw_inputs(entity)]
+    others = [(path, lakehouse.lake.version(f"conformed/{path.split('.')[0]}")) for path in conform.referenced(entity)]
+    erasures = lakehouse.vault.erasures()
+    declared = landing.contract_fingerprint(entity)
+    return sha256(repr((versions, others, erasures, declared)).encode()).hexdigest()
+
+
+def _needed(entity: TableContract, table: TableContract) -> set[str]:
+    """The personal columns of a source table that the entity's values are made of."""
+    named = {
+        source.split(".")[2]
+        for column in entity.columns
+        for source in column.sources
+        if source.rsplit(".", 1)[0] == table.identifier
+    }
+    identifiers = {column.name for column in table.columns if column.token is not None}
+    return named - identifiers
+
+
+def _inputs(lakehouse: Lakehouse, rows: Mapping[str, RawRows]) -> Inputs:
+    linking = ["child_id", "nik_token"]
+    children = rows.get(CHILDREN)
+    every_child = (
+        pl.concat([children.good.select(linking), children.refused.select(linking)])
+        if children is not None
+        else pl.DataFrame(schema=dict.fromkeys(linking, pl.String))
+    )
+    return Inputs(
+        raw={identifier: part.good for identifier, part in rows.items()},
+        every_child=every_child,
+        token=lambda kind, texts: tokens(texts, lakehouse.vault.named_key(f"token/{kind}")),
+        aliases=pl.read_csv(lakehouse.settings.reference / "crosswalk" / "regency_aliases.csv", infer_schema=False),
+    )
+
+
+def _references(lakehouse: Lakehouse, entity: TableContract) -> dict[str, pl.Series]:
+    found = {}
+    for path in conform.referenced(entity):
+        other, column = path.split(".")
+        found[path] = lakehouse.lake.read(f"conformed/{other}", columns=[column])[column].drop_nulls().unique()
+    return found
+
+
+# ── quarantine ───────────────────────────────────────────────────────────────────────────
+
+
+def _quarantine(
+    lakehouse: Lakehouse, entity: TableContract, rows: Mapping[str, RawRows], judged: conform.Conformed
+) -> dict[str, int]:
+    """Store the refused rows of an entity, by system; returns how many.
+
+    A row keeps its rules, a keyed hash and all its declared columns, encrypted under the keys of
+    the people it is about."""
+    refused: dict[str, list[pl.DataFrame]] = {}
+    for table in conform.primary_tables(entity):
+        part = rows[table.identifier]
+        failed = judged.candidates.with_columns(judged.failed_rules).filter(
+            (pl.col(conform.ORIGIN) == table.identifier) & pl.col(landing.FAILED_RULES).is_not_null()
+        )
+        late = part.good[failed[conform.POSITION].to_list()].with_columns(failed[landing.FAILED_RULES])
+        sealed = [_sealed(lakehouse, entity, table, frame) for frame in (part.refused, late) if frame.height]
+        refused.setdefault(table.system, []).extend(sealed)
+    counts = {}
+    for system, frames in refused.items():
+        counts[system] = sum(frame.height for frame in frames)
+        _replace_quarantine(lakehouse, entity, system, frames)
+    return counts
+
+
+def _sealed(lakehouse: Lakehouse, entity: TableContract, table: TableContract, frame: pl.DataFrame) -> pl.DataFrame:
+    columns = [column.name for column in table.columns if column.name in frame.columns]
+    whole = frame.select(*columns, *(name for name in (landing.UNPARSED,) if name in frame.columns))
+    keys = landing.row_keys(frame, table, living_keys(lakehouse), lakehouse.vault.named_key)
+    hash_key = lakehouse.vault.named_key("digest")
+    hashes = [digest(hash_key, text.encode()) for text in rows_as_json(whole).to_list()]
+    return pl.DataFrame(
+        {
+            "source_table": [table.identifier] * frame.height,
+            "failed_rules": frame[landing.FAILED_RULES],
+            "row_hash": hashes,
+            "row": encrypt_rows(whole, keys, f"quarantine/{table.identifier}".encode()),
+        }
+    ).with_columns(pl.lit(entity.name).alias("entity"))
+
+
+def _replace_quarantine(
+    lakehouse: Lakehouse, entity: TableContract, system: str, frames: Sequence[pl.DataFrame]
+) -> None:
+    name, partition = f"quarantine/{system}", {"entity": entity.name}
+    schema = {**dict.fromkeys(QUARANTINE_COLUMNS[:-1], pl.String()), "row": pl.Binary()}
+    frame = pl.concat(frames).select(QUARANTINE_COLUMNS) if frames else pl.DataFrame(schema=schema)
+    is_stored = lakehouse.lake.version(name) is not None and partition in lakehouse.lake.partitions(name)
+    stored = (
+        lakehouse.lake.read(name, partition=partition, columns=["row_hash"])["row_hash"].sort() if is_stored else None
+    )
+    if stored is not None and stored.equals(frame["row_hash"].sort()):
+        return
+    if frame.height or is_stored or lakehouse.lake.version(name) is None:
+        lakehouse.lake.overwrite(name, frame, partition=partition)
+        lakehouse.audit.append("refusal", table=f"conformed/{entity.name}", system=system, rows=frame.height)
+
+
+def quarantined_rules(primary: Sequence[RawRows], judged: conform.Conformed) -> dict[str, int]:
+    counts = landing.count_rules(judged.failed_rules)
+    for part in primary:
+        for rule, rows in landing.count_rules(part.refused[landing.FAILED_RULES]).items():
+            counts[rule] = counts.get(rule, 0) + rows
+    return counts
+
+
+# ── storing ──────────────────────────────────────────────────────────────────────────────
+
+
+def _store(lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame, rows: Mapping[str, RawRows]) -> int:
+    table = f"conformed/{entity.name}"
+    merged = lakehouse.lake.merge(
+        table,
+        passed,
+        key=list(entity.key),
+        order_by="modified_at",
+        buckets=BUCKETS_OF_PERSONAL_TABLES if entity.subjects else 1,
+        facts={"rows": passed.height},
+    )
+    superseded = _superseded_tokens(lakehouse, entity, rows)
+    if superseded is not None and lakehouse.lake.delete_where(table, pl.col(entity.key[0]).is_in(superseded.implode())):
+        return lakehouse.lake.version(table) or merged.version
+    return merged.version
+
+
+def _superseded_tokens(lakehouse: Lakehouse, entity: TableContract, rows: Mapping[str, RawRows]) -> pl.Series | None:
+    """Tokens of registrations that are now known to belong to another child's: their rows, if an
+    earlier build made any, are replaced by that child's."""
+    if entity.name != "child":
+        return None
+    inputs = _inputs(lakehouse, rows)
+    links = conform.child_links(inputs.every_child).filter(pl.col("child_id") != pl.col("linked_id"))
+    return inputs.token(Subject.CHILD, "panti:" + links["child_id"]) if links.height else None
+
+
+def _with_refused(
+    entity: TableContract, rows: Mapping[str, RawRows], judged: conform.Conformed
+) -> tuple[pl.DataFrame, pl.Series]:
+    """All rows that came in, as far as they have the entity's columns, and whether they passed."""
+    names = [column.name for column in entity.columns]
+    candidates = judged.candidates.select(names)
+    lost = sum(rows[table.identifier].refused.height for table in conform.primary_tables(entity))
+    empty = pl.DataFrame(
+        {name: pl.Series(name, [None] * lost, dtype=dtype) for name, dtype in candidates.schema.items()}
+    )
+    rules = pl.concat([judged.failed_rules, pl.Series(landing.FAILED_RULES, ["landing"] * lost, dtype=pl.String)])
+    return pl.concat([candidates, empty]), rules

@@ -1,0 +1,89 @@
+"""Reading raw back: the newest version of a table, decrypted in memory, good and refused rows apart.
+
+Rows about an erased person do not come back, whatever version they are in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from merajut_assets.contracts.base import Subject, TableContract
+from merajut_assets.raw import landing
+from resources.encryption import decrypt_rows
+from resources.lake import RawVersion
+from resources.lakehouse import Lakehouse
+
+
+class NotLanded(RuntimeError):
+    """A source table was never landed. Names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """`good` and `refused` have the contract's columns, the derived tokens and flags, and
+    `source_time`; `refused` has `failed_rules`, too. `erased` counts rows left out."""
+
+    version: RawVersion
+    good: pl.DataFrame
+    refused: pl.DataFrame
+    erased: int
+
+
+def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collection[str]) -> RawRows:
+    """The newest landed rows. Personal columns of good rows are decrypted only when `needed`;
+    refused rows are decrypted whole, because quarantine keeps them whole."""
+    version = newest_version(lakehouse, contract)
+    stored = lakehouse.lake.read_raw(version).with_columns(
+        pl.lit(datetime.fromisoformat(str(version.facts["source_time"])).replace(tzinfo=None)).alias("source_time")
+    )
+    if not contract.subjects:
+        return RawRows(version, *_split(stored), 0)
+    keys = landing.row_keys(stored, contract, living_keys(lakehouse), lakehouse.vault.named_key)
+    alive = pl.Series([key is not None for key in keys], dtype=pl.Boolean)
+    erased = stored.height - int(alive.sum())
+    is_good = stored[landing.FAILED_RULES].is_null()
+    wanted = {name: dtype for name, dtype in landing.blob_schema(contract).items() if name in needed}
+    good = _decrypted(stored, keys, is_good & alive, wanted, contract)
+    refused = _decrypted(stored, keys, ~is_good & alive, landing.blob_schema(contract), contract)
+    return RawRows(version, good.drop(landing.FAILED_RULES), refused, erased)
+
+
+def newest_version(lakehouse: Lakehouse, contract: TableContract) -> RawVersion:
+    version = lakehouse.lake.latest_raw(contract.system, contract.name)
+    if version is None:
+        raise NotLanded(f"{contract.identifier} was never landed; materialise raw/{contract.system}/{contract.name}")
+    return version
+
+
+def living_keys(lakehouse: Lakehouse) -> Callable[[Subject, Sequence[str]], Mapping[str, bytes]]:
+    """Finds the keys of those who were not erased, and makes none."""
+
+    def find(subject: Subject, ids: Sequence[str]) -> Mapping[str, bytes]:
+        return lakehouse.vault.subject_keys(subject, ids, create=False)
+
+    return find
+
+
+def _split(stored: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    is_good = stored[landing.FAILED_RULES].is_null()
+    return stored.filter(is_good).drop(landing.FAILED_RULES), stored.filter(~is_good)
+
+
+def _decrypted(
+    stored: pl.DataFrame,
+    keys: Sequence[bytes | None],
+    chosen: pl.Series,
+    schema: Mapping[str, pl.DataType],
+    contract: TableContract,
+) -> pl.DataFrame:
+    rows = stored.filter(chosen)
+    plain = rows.drop(landing.ENCRYPTED)
+    if not schema:
+        return plain
+    chosen_keys = [key for key, is_chosen in zip(keys, chosen.to_list(), strict=True) if is_chosen]
+    personal, _ = decrypt_rows(rows[landing.ENCRYPTED], chosen_keys, schema, landing.blob_context(contract))
+    return plain.hstack(personal)

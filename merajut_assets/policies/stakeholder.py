@@ -1,0 +1,141 @@
+"""Stakeholder policies: the YAML files beside this module, as validated objects.
+
+What a stakeholder may get, from whom, how protected and at which privacy budget is decided in
+those files alone; changing one changes no code.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from merajut_assets.contracts.base import LegalBasis
+from merajut_assets.privacy.policy import Policy
+
+DIRECTORY = Path(__file__).parent
+
+
+class StakeholderPolicyError(ValueError):
+    """A stakeholder's policy file is malformed or contradicts itself."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Microdata(_Strict):
+    """Rows about single persons, anonymised under `privacy`."""
+
+    kind: Literal["microdata"]
+    privacy: Annotated[
+        Policy, BeforeValidator(lambda value: value if isinstance(value, Policy) else Policy.model_validate(value))
+    ]
+
+
+class Aggregate(_Strict):
+    """Figures about groups; a row with fewer than `k` distinct `contributors` is withheld."""
+
+    kind: Literal["aggregate"]
+    k: int = Field(ge=2)
+    contributors: str
+
+
+class Open(_Strict):
+    """Rows about no person."""
+
+    kind: Literal["open"]
+
+
+Dataset = Annotated[Microdata | Aggregate | Open, Field(discriminator="kind")]
+
+
+class Budget(_Strict):
+    epsilon_per_release: float = Field(gt=0)
+    epsilon_per_year: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _year_holds_a_release(self) -> Self:
+        if self.epsilon_per_year < self.epsilon_per_release:
+            raise ValueError("epsilon_per_year holds at least one release")
+        return self
+
+
+class BoundedValue(_Strict):
+    bounds: tuple[float, float]
+    share: float = Field(gt=0, le=1)
+
+
+class Statistic(_Strict):
+    """A differentially private release about children. `share` is its part of the category's ε."""
+
+    category: Literal["demographics", "outcomes", "research", "public"]
+    share: float = Field(gt=0, le=1)
+    by: tuple[str, ...]
+    measure: Literal["child_count", "mean"]
+    values: dict[str, BoundedValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _values_fit_measure(self) -> Self:
+        if (self.measure == "mean") != bool(self.values):
+            raise ValueError("'values' belong to the measure 'mean', and it needs them")
+        if self.values and sum(value.share for value in self.values.values()) > 1 + 1e-9:
+            raise ValueError("the shares of 'values' exceed 1")
+        return self
+
+
+class StakeholderPolicy(_Strict):
+    stakeholder: str
+    purpose: str
+    consent_purpose: str
+    legal_bases: tuple[LegalBasis, ...]
+    recipient_country: str
+    retention_days: int = Field(gt=0)
+    protection_level: Literal["maximum", "high", "standard"]
+    pseudonym_period: Literal["year", "month"]
+    datasets: dict[str, Dataset]
+    budget: dict[str, Budget] = Field(default_factory=dict)
+    statistics: dict[str, Statistic] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if LegalBasis.NONE in self.legal_bases:
+            raise ValueError("rows with legal basis 'none' never leave conformed")
+        shares: dict[str, float] = {}
+        for name, statistic in self.statistics.items():
+            if statistic.category not in self.budget:
+                raise ValueError(f"statistic {name}: no budget for category {statistic.category}")
+            shares[statistic.category] = shares.get(statistic.category, 0.0) + statistic.share
+        for category, share in shares.items():
+            if share > 1 + 1e-9:
+                raise ValueError(f"the statistics of category {category} spend {share:.0%} of its budget")
+        return self
+
+    @property
+    def microdata(self) -> dict[str, Microdata]:
+        return {name: dataset for name, dataset in self.datasets.items() if isinstance(dataset, Microdata)}
+
+    def epsilon(self, statistic: str) -> float:
+        """ε that one release of the statistic costs."""
+        declared = self.statistics[statistic]
+        return self.budget[declared.category].epsilon_per_release * declared.share
+
+
+def parse_policy(text: str, name: str) -> StakeholderPolicy:
+    """The policy in a YAML text; StakeholderPolicyError with the places that are wrong."""
+    document: Any = yaml.safe_load(text)
+    try:
+        return StakeholderPolicy.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise StakeholderPolicyError(f"policy {name}: {problems}") from None
+
+
+@cache
+def stakeholder_policies() -> dict[str, StakeholderPolicy]:
+    """All stakeholders' policies, by stakeholder, in alphabetical order."""
+    policies = [parse_policy(path.read_text(encoding="utf-8"), path.stem) for path in sorted(DIRECTORY.glob("*.yaml"))]
+    return {policy.stakeholder: policy for policy in policies}

@@ -1,0 +1,294 @@
+"""How a quasi-identifier's values generalise, level by level.
+
+Belongs here: turning one column and its specification into levels of labels, encoded as small
+integers. Does not belong here: choosing a level (`lattice`) or judging a class.
+
+Missing values: a null is a value of its own, published as `unknown` on every level on which
+anything is told apart, and merged with the others only on a level that has a single value
+(`*`). Whether something is unknown can single a child out like any other value, so it counts.
+
+The Loss of a label is the share of the *domain* that it covers. The domain is every row of a
+hierarchy file (plus `unknown` when nulls occur), every interval between the break points
+(and the open ends), and, where there is nothing written down to count, the distinct values of
+level 0 in the data.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from merajut_assets.privacy.policy import DataError, PolicyError, QuasiIdentifier
+
+UNKNOWN = "unknown"
+ANY = "*"
+WILAYAH_PATTERN = r"^\d{2}(\.\d{2}(\.\d{2}(\.\d{4})?)?)?$"
+WILAYAH_CHARACTERS = (13, 8, 5, 2, 0)  # village, sub-district, district, province, *
+
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One column's levels over its domain of D rows.
+
+    `labels[level]`: the published texts by code. `codes[level]`: shape (D,), the code of each
+    domain row. `cover[level]`: how many domain rows each code stands for. `rows`: shape (n,),
+    the domain row of each row of the frame.
+    """
+
+    name: str
+    labels: tuple[pl.Series, ...]
+    codes: tuple[Codes, ...]
+    cover: tuple[Codes, ...]
+    rows: Codes
+
+    @property
+    def levels(self) -> int:
+        return len(self.codes)
+
+    @property
+    def domain(self) -> int:
+        return len(self.codes[0])
+
+    def published(self, level: int) -> pl.Series:
+        """The column (n,) as it is published at `level`."""
+        return self.labels[level].gather(self.codes[level][self.rows]).alias(self.name)
+
+
+def build_hierarchy(column: pl.Series, spec: QuasiIdentifier) -> Hierarchy:
+    """The hierarchy of `column` under `spec`.
+
+    Raises DataError when values do not fit the specification and PolicyError when the levels
+    contradict each other (one label would have to become two).
+    """
+    builders = {
+        "hierarchy": _from_file,
+        "prefix": _from_prefix,
+        "date": _from_date,
+        "intervals": _from_intervals,
+        "codes": _from_wilayah,
+    }
+    keys, domain = builders[spec.kind](column, spec)
+    level_names = [name for name in domain.columns if name != "key"]
+    _check_nested(column.name, domain, level_names)
+    if spec.least_level >= len(level_names):
+        raise PolicyError(
+            f"column {column.name!r}: least_level {spec.least_level} is beyond the last level {len(level_names) - 1}"
+        )
+    rows = (
+        keys.alias("key")
+        .to_frame()
+        .join(domain.select("key").with_row_index("row"), on="key", how="left", nulls_equal=True, maintain_order="left")
+        .get_column("row")
+    )
+    if missing := rows.null_count():
+        raise DataError(
+            f"column {column.name!r}: {missing} row(s) hold a value that is missing in its hierarchy; "
+            "add the value to the hierarchy or quarantine the rows"
+        )
+    labels, codes, cover = [], [], []
+    for name in level_names:
+        # Sorted labels make the codes independent of the order of the rows.
+        level_labels = domain.get_column(name).unique().sort()
+        level_codes = (
+            domain.select(pl.col(name).alias("label"))
+            .join(
+                level_labels.alias("label").to_frame().with_row_index("code"),
+                on="label",
+                how="left",
+                maintain_order="left",
+            )
+            .get_column("code")
+            .cast(pl.Int64)
+            .to_numpy()
+        )
+        labels.append(level_labels)
+        codes.append(level_codes)
+        cover.append(np.bincount(level_codes, minlength=len(level_labels)).astype(np.int64))
+    return Hierarchy(column.name, tuple(labels), tuple(codes), tuple(cover), rows.cast(pl.Int64).to_numpy())
+
+
+def _check_nested(name: str, domain: pl.DataFrame, level_names: list[str]) -> None:
+    for finer, coarser in itertools.pairwise(level_names):
+        parents = domain.group_by(finer).agg(pl.col(coarser).n_unique().alias("parents"))
+        if parents.get_column("parents").max() not in (None, 1):
+            raise PolicyError(
+                f"column {name!r}: the hierarchy's levels disagree: {finer.replace('_', ' ')} has a label with "
+                f"more than one label above it in {coarser.replace('_', ' ')}"
+            )
+
+
+def _text(column: pl.Series) -> pl.Series:
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        raise DataError(f"column {column.name!r} has type {column.dtype}; a quasi-identifier needs a scalar type")
+    if column.dtype.is_float():
+        _check_finite(column)
+    return column.cast(pl.String)
+
+
+def _check_finite(column: pl.Series) -> None:
+    if column.dtype.is_float() and (not column.is_finite().all()):
+        raise DataError(f"column {column.name!r} holds NaN or infinity; replace them by null or quarantine the rows")
+
+
+def _domain_of_labels(key: pl.Series, levels: list[pl.Series]) -> tuple[pl.Series, pl.DataFrame]:
+    """A domain out of the data: the distinct labels of level 0, each with its labels above."""
+    frame = pl.DataFrame([level.alias(f"level_{number}") for number, level in enumerate(levels)])
+    domain = frame.unique(maintain_order=False).sort(frame.columns)
+    if domain.get_column("level_0").is_duplicated().any():
+        raise PolicyError(f"column {key.name!r}: the levels disagree: a label of level 0 has several labels above it")
+    return frame.get_column("level_0"), domain.select(pl.col("level_0").alias("key"), *frame.columns)
+
+
+def _with_unknown(level: pl.Series, label_is_any: bool) -> pl.Series:
+    return level.fill_null(ANY if label_is_any else UNKNOWN)
+
+
+def _from_file(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+    assert spec.hierarchy is not None
+    table = read_hierarchy(spec.hierarchy, spec.separator)
+    keys = _text(column)
+    if column.null_count():
+        unknown = {
+            name: ANY if table.get_column(name).n_unique() == 1 and table.get_column(name)[0] == ANY else UNKNOWN
+            for name in table.columns
+        }
+        table = pl.concat([table, pl.DataFrame(unknown)])
+        # A null shares the domain row of a literal `unknown`, if the file has one.
+        table = table.unique(subset="level_0", keep="first", maintain_order=True)
+        keys = keys.fill_null(UNKNOWN)
+    return keys, table.select(pl.col("level_0").alias("key"), pl.all())
+
+
+def read_hierarchy(path: Path, separator: str = ";") -> pl.DataFrame:
+    """A hierarchy file (`value;level 1;…`, UTF-8, no header) as columns level_0, level_1, ….
+
+    Raises PolicyError naming the file when it is absent, ragged, empty, or lists a value twice.
+    """
+    try:
+        table = pl.read_csv(path, has_header=False, separator=separator, infer_schema=False)
+    except OSError:
+        raise PolicyError(f"hierarchy {path.name} cannot be read; check the path in the policy") from None
+    except pl.exceptions.PolarsError:
+        raise PolicyError(
+            f"hierarchy {path.name} is empty or its rows have different numbers of levels; "
+            f"write one value per line, levels separated by {separator!r}"
+        ) from None
+    table = table.rename({name: f"level_{number}" for number, name in enumerate(table.columns)})
+    if table.null_count().row(0) != (0,) * table.width:
+        raise PolicyError(f"hierarchy {path.name}: rows have different numbers of levels, or an empty label")
+    if table.get_column("level_0").is_duplicated().any():
+        raise PolicyError(f"hierarchy {path.name} lists a value twice; keep one line per value")
+    return table
+
+
+def _from_prefix(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+    assert spec.prefix is not None
+    text = _text(column)
+    levels = [
+        _with_unknown(text.str.slice(0, length), False) if length else pl.repeat(ANY, len(text), eager=True)
+        for length in spec.prefix
+    ]
+    return _domain_of_labels(column, levels)
+
+
+def _from_wilayah(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+    text = _text(column)
+    if wrong := int((~text.drop_nulls().str.contains(WILAYAH_PATTERN)).sum()):
+        raise DataError(
+            f"column {column.name!r}: {wrong} row(s) hold no dotted Kemendagri code (11.01.01.2001, or a leading "
+            "part of one); map the codes or quarantine the rows"
+        )
+    levels = [
+        _with_unknown(text.str.slice(0, length), False) if length else pl.repeat(ANY, len(text), eager=True)
+        for length in WILAYAH_CHARACTERS
+    ]
+    return _domain_of_labels(column, levels)
+
+
+def _from_date(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+    assert spec.date is not None
+    if column.dtype not in (pl.Date, pl.Datetime):
+        raise DataError(f"column {column.name!r} has type {column.dtype}; a date hierarchy needs Date or Datetime")
+    levels = [_with_unknown(_date_label(column, unit), unit == ANY) for unit in spec.date]
+    return _domain_of_labels(column, levels)
+
+
+def _date_label(column: pl.Series, unit: str) -> pl.Series:
+    if unit == ANY:
+        return pl.repeat(ANY, len(column), eager=True)
+    if unit == "day":
+        return column.dt.strftime("%Y-%m-%d")
+    if unit == "month":
+        return column.dt.strftime("%Y-%m")
+    year = column.dt.year()
+    if unit == "quarter":
+        return (
+            pl.DataFrame({"year": year, "quarter": column.dt.quarter()})
+            .select(pl.concat_str([pl.col("year").cast(pl.String), pl.lit("-Q"), pl.col("quarter").cast(pl.String)]))
+            .to_series()
+        )
+    if unit == "year" or unit == "1y":
+        return year.cast(pl.String)
+    span = int(unit[:-1])
+    start = year // span * span
+    return (
+        pl.DataFrame({"start": start})
+        .select(
+            pl.concat_str([pl.col("start").cast(pl.String), pl.lit("-"), (pl.col("start") + span - 1).cast(pl.String)])
+        )
+        .to_series()
+    )
+
+
+def _from_intervals(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+    assert spec.intervals is not None
+    if not column.dtype.is_numeric():
+        raise DataError(f"column {column.name!r} has type {column.dtype}; intervals need a number")
+    _check_finite(column)
+    breaks = spec.intervals
+    # Interval i reaches from break i-1 to break i; 0 is the open end below, len(breaks) the one above.
+    keys = pl.Series(column.name, np.searchsorted(breaks, column.cast(pl.Float64).fill_null(0.0).to_numpy(), "right"))
+    known = column.is_not_null()
+    keys = (
+        pl.DataFrame({"key": keys, "known": known})
+        .select(pl.when("known").then(pl.col("key").cast(pl.Int64)).alias("key"))
+        .to_series()
+    )
+    positions = list(range(len(breaks) + 1))
+    levels: list[list[str]] = []
+    width = 1
+    for step in (1, *spec.then):
+        if step == ANY:
+            levels.append([ANY] * len(positions))
+            continue
+        width *= int(step)
+        # Grouping starts at the first break, so that the open end below never shifts the bands.
+        levels.append([_interval_label(breaks, (position - 1) // width * width + 1, width) for position in positions])
+    domain = pl.DataFrame(
+        {"key": positions, **{f"level_{number}": labels for number, labels in enumerate(levels)}},
+        schema_overrides={"key": pl.Int64},
+    )
+    if column.null_count():
+        unknown = {f"level_{number}": ANY if set(labels) == {ANY} else UNKNOWN for number, labels in enumerate(levels)}
+        domain = pl.concat([domain, pl.DataFrame({"key": [None], **unknown}, schema=domain.schema)])
+    return keys, domain
+
+
+def _interval_label(breaks: tuple[float, ...], first: int, width: int) -> str:
+    low, high = first - 1, first - 1 + width
+    if low < 0:
+        return f"<{_number(breaks[0])}"
+    if high >= len(breaks):
+        return f">={_number(breaks[low])}"
+    return f"[{_number(breaks[low])}, {_number(breaks[high])})"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)

@@ -1,0 +1,82 @@
+"""The Dagster assets and checks of the protected layer; all they do is in `release`.
+
+No postponed annotations here: Dagster reads that of the context at run time.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from merajut_assets.catalogue import PrivacyStep, asset_options
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import TableContract
+from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
+from merajut_assets.protected.pipeline import Evidence, entities_of
+from merajut_assets.protected.release import examine_stored, release_dataset
+from partitions import release_partitions
+from resources.lakehouse import Lakehouse
+
+PRIVACY_STEPS = {
+    "microdata": PrivacyStep.GENERALISE,
+    "aggregate": PrivacyStep.DISCLOSURE_CONTROL,
+    "open": PrivacyStep.DROP,
+}
+
+
+def build_protected_assets() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """One asset and one blocking check for every dataset of every stakeholder's policy."""
+    definitions: list[dg.AssetsDefinition | dg.AssetChecksDefinition] = []
+    for policy in stakeholder_policies().values():
+        for name in policy.datasets:
+            contract = registry.protected_dataset(policy.stakeholder, name)
+            definitions += [_asset(contract, policy), _check(contract, policy)]
+    return definitions
+
+
+def _asset(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetsDefinition:
+    step = PRIVACY_STEPS[policy.datasets[contract.name].kind]
+
+    @dg.asset(
+        **asset_options(contract, privacy_step=step),
+        deps=[dg.AssetKey(["conformed", entity]) for entity in entities_of(contract)],
+        partitions_def=release_partitions,
+    )
+    def protected_dataset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
+        facts = release_dataset(lakehouse, contract, policy, context.partition_key)
+        return dg.MaterializeResult(metadata={**facts, "privacy_step": step.value, "dagster/row_count": facts["rows"]})
+
+    return protected_dataset
+
+
+def _check(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey(list(contract.asset_key)),
+        name="privacy",
+        description=_describe(contract, policy),
+        blocking=True,
+    )
+    def privacy(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
+        evidence = examine_stored(lakehouse.lake, contract, policy, context.partition_key)
+        return dg.AssetCheckResult(passed=evidence.is_safe, metadata=evidence_metadata(evidence))
+
+    return privacy
+
+
+def _describe(contract: TableContract, policy: StakeholderPolicy) -> str:
+    dataset = policy.datasets[contract.name]
+    if dataset.kind == "microdata":
+        return f"Every class of the stored rows holds at least {dataset.privacy.k} persons and is diverse enough"
+    if dataset.kind == "aggregate":
+        return f"No stored figure stands on fewer than {dataset.k} {dataset.contributors}"
+    return "The stored table has no personal column and none that is not declared"
+
+
+def evidence_metadata(evidence: Evidence) -> dict[str, Any]:
+    """Evidence as metadata: figures, and what is violated."""
+    flat: dict[str, Any] = {}
+    for name, value in evidence.facts.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}_{key}": inner for key, inner in value.items()})
+        elif value is not None:
+            flat[name] = value
+    return {**flat, "violations": "; ".join(evidence.violations) or "none"}

@@ -1,0 +1,292 @@
+"""From conformed rows to a protected dataset: filter, summarise, protect, verify, and only then return.
+
+Belongs here: the order of the steps and every refusal before something is stored. It touches neither
+disk nor Dagster. What cannot be shown safe is refused: PrivacyRefused says which requirement failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import pandera.errors
+import polars as pl
+
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import PrivacyClass, Subject, TableContract
+from merajut_assets.policies.stakeholder import Aggregate, Microdata, Open, StakeholderPolicy
+from merajut_assets.privacy.anonymise import Release, anonymise
+from merajut_assets.privacy.disclosure import suppress_small_cells
+from merajut_assets.privacy.policy import DataError, Policy
+from merajut_assets.privacy.pseudonym import pseudonyms
+from merajut_assets.privacy.verify import verify
+from merajut_assets.protected.care import reporting_dates
+from merajut_assets.protected.consent_filter import CONSENT_ENTITY, usable_rows
+from merajut_assets.protected.summaries import summary_of
+
+WITHHELD = "is_withheld"
+# Whatever a policy forgets, a column of these classes leaves only generalised (quasi-identifiers) or never.
+_NEVER_RELEASED = (PrivacyClass.DIRECT_IDENTIFIER, PrivacyClass.FREE_TEXT)
+
+
+class PrivacyRefused(RuntimeError):
+    """The dataset cannot be shown safe and is not released. Names the requirement, never a value."""
+
+
+@dataclass(frozen=True)
+class ProtectedResult:
+    """A dataset that may be stored. `report`: figures only. `excluded`: rows per entity and reason."""
+
+    frame: pl.DataFrame
+    report: dict[str, Any]
+    excluded: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def entities_of(contract: TableContract) -> tuple[str, ...]:
+    """The conformed entities that a dataset is made from, as its columns name them, and the decisions on
+    consent where it is about people."""
+    named = [entity.name for entity in registry.source_entities(contract)]
+    about_people = any(registry.entity(name).subjects for name in named)
+    return tuple(dict.fromkeys([*named, *([CONSENT_ENTITY] if about_people else [])]))
+
+
+def protect(
+    contract: TableContract,
+    policy: StakeholderPolicy,
+    entities: Mapping[str, pl.DataFrame],
+    cut_off: date,
+    pseudonym_key: bytes | None = None,
+) -> ProtectedResult:
+    """The dataset as it may be released to the policy's stakeholder.
+
+    `entities`: the frames that `entities_of` names. `pseudonym_key`: at least 32 bytes, needed for rows
+    about persons. The report holds `rows_in`, `excluded`, `rows`, `suppressed`, and by kind of dataset
+    `k`, `l`, `classes`, `transformation`, `loss`, `withheld_parts`, `reporting_dates`.
+    Raises PrivacyRefused when a requirement cannot be met, and DataError when rows do not fit the policy.
+    """
+    dataset = policy.datasets[contract.name]
+    usable = usable_rows(
+        entities,
+        subjects=contract.subjects,
+        jurisdictions=contract.jurisdiction.split(","),
+        legal_bases=policy.legal_bases,
+        purpose=policy.consent_purpose,
+        cut_off=cut_off,
+    )
+    summary = summary_of(contract)(usable.entities, cut_off)
+    if isinstance(dataset, Microdata):
+        frame, report = _microdata(contract, dataset.privacy, summary, pseudonym_key)
+    elif isinstance(dataset, Aggregate):
+        frame, report = _aggregate(contract, dataset, summary)
+    else:
+        frame, report = summary, {"suppressed": 0}
+    report = {
+        "rows_in": sum(frame.height for name, frame in entities.items() if name != CONSENT_ENTITY),
+        "excluded": sum(sum(reasons.values()) for reasons in usable.excluded.values()),
+        "subjects": summary.height if isinstance(dataset, Microdata) else None,
+        **report,
+        "rows": frame.height,
+    }
+    if Subject.CHILD in contract.subjects and {"child", "placement"} <= set(usable.entities):
+        dates = reporting_dates(usable.entities, cut_off)
+        report["reporting_dates"] = {source: day.isoformat() for source, day in dates.items()}
+    frame = conforming(frame, contract)
+    evidence = assert_protected(frame, contract, dataset)
+    # k and l as published are the verifier's, not those of the code that is verified.
+    report.update({name: evidence.facts[name] for name in ("k", "l") if name in evidence.facts})
+    return ProtectedResult(frame, report, usable.excluded)
+
+
+# ── rows about persons ───────────────────────────────────────────────────────────────────
+
+
+def subject_column(contract: TableContract) -> str:
+    """The column that carries the pseudonym: the key of a dataset of rows about persons."""
+    if len(contract.key) != 1:
+        raise PrivacyRefused(f"{contract.identifier}: rows about persons need one key column, their pseudonym")
+    return contract.key[0]
+
+
+def privacy_with_subject(contract: TableContract, privacy: Policy) -> Policy:
+    """The policy with k counting distinct pseudonyms. Raises PrivacyRefused when a column could leave as it is."""
+    generalised = set(privacy.class_columns)
+    bare = [
+        column.name
+        for column in contract.columns
+        if column.privacy in _NEVER_RELEASED
+        or (column.privacy is PrivacyClass.QUASI_IDENTIFIER and column.name not in generalised)
+    ]
+    if bare:
+        raise PrivacyRefused(
+            f"{contract.identifier}: the policy does not generalise {', '.join(bare)}; "
+            "add a hierarchy for it, or leave the column out of the dataset"
+        )
+    return Policy.model_validate({**privacy.model_dump(), "subject": subject_column(contract)})
+
+
+def _microdata(
+    contract: TableContract, privacy: Policy, summary: pl.DataFrame, key: bytes | None
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    if key is None:
+        raise PrivacyRefused(f"{contract.identifier}: rows about persons need a pseudonym key")
+    policy = privacy_with_subject(contract, privacy)
+    subject = subject_column(contract)
+    # Before anonymising, so that not even the order of the rows depends on the token.
+    named = summary.with_columns(pseudonyms(summary.get_column(subject), key))
+    release, withheld = _solvable(contract, named, policy)
+    assert release.frame is not None
+    transformation = dict(release.report["transformation"])
+    report = {
+        "suppressed": named.height - release.frame.height,
+        "classes": release.report["classes"],
+        "transformation": transformation,
+        "loss": release.report["loss"],
+        "withheld_parts": withheld,
+    }
+    return release.frame, report
+
+
+def _solvable(contract: TableContract, frame: pl.DataFrame, policy: Policy) -> tuple[Release, int]:
+    """The release of `frame`, and how many of its parts by the exact columns are left out.
+
+    Parts never share a class, so that each stands for itself: one that has no solution (too few
+    children, or a column that it does not tell) is withheld whole, and the others are released.
+    """
+    whole = anonymise(frame, policy)
+    if whole.frame is not None:
+        return whole, 0
+    parts = frame.partition_by(policy.exact) if policy.exact and frame.height else []
+    kept = [part for part in parts if anonymise(part, policy).frame is not None]
+    if not kept:
+        raise PrivacyRefused(f"{contract.identifier} cannot be released: {_reason(whole)}")
+    return anonymise(pl.concat(kept), policy), len(parts) - len(kept)
+
+
+def _reason(release: Release) -> str:
+    hint = release.report.get("feasible_with") or {}
+    enough = (
+        "; it would be met with " + " or ".join(f"{name} {value:g}" for name, value in hint.items()) if hint else ""
+    )
+    return f"{release.report['reason']}{enough}"
+
+
+# ── figures about groups ─────────────────────────────────────────────────────────────────
+
+
+def figure_columns(contract: TableContract, dataset: Aggregate) -> list[str]:
+    """The columns that tell about people: neither key, nor drawn from entities about no person."""
+    return [
+        column.name
+        for column in contract.columns
+        if not column.key
+        and column.name != WITHHELD
+        and (column.name == dataset.contributors or any(_is_about_people(source) for source in column.sources))
+    ]
+
+
+def _is_about_people(source: str) -> bool:
+    return bool(registry.entity(source.split(".")[0]).subjects)
+
+
+def _aggregate(
+    contract: TableContract, dataset: Aggregate, summary: pl.DataFrame
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    figures = [name for name in figure_columns(contract, dataset) if name != dataset.contributors]
+    frame = suppress_small_cells(summary, dataset.contributors, dataset.k, figures)
+    shown = frame.filter(~pl.col(WITHHELD))
+    return frame, {"suppressed": frame.height - shown.height}
+
+
+# ── what holds for every dataset ─────────────────────────────────────────────────────────
+
+
+def conforming(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
+    """`frame` in the contract's columns, validated. Raises PrivacyRefused for a column too many or too few,
+    and DataError when values break the contract's rules."""
+    declared = [column.name for column in contract.columns]
+    extra = sorted(set(frame.columns) - set(declared))
+    missing = sorted(set(declared) - set(frame.columns))
+    if extra or missing:
+        problems = [
+            f"{label} {', '.join(names)}" for label, names in (("undeclared", extra), ("missing", missing)) if names
+        ]
+        raise PrivacyRefused(
+            f"{contract.identifier}: columns {'; '.join(problems)}; a dataset has what its contract declares"
+        )
+    frame = frame.select(declared)
+    try:
+        contract.schema.validate(frame, lazy=True)
+    except (pandera.errors.SchemaErrors, pandera.errors.SchemaError) as error:
+        # pandera quotes the offending values, so that its message must not travel.
+        raise DataError(f"{contract.identifier} breaks its contract: {_broken_rules(error)}") from None
+    if contract.key and frame.select(pl.struct(contract.key).is_duplicated().any()).item():
+        raise DataError(f"{contract.identifier}: key {', '.join(contract.key)} is not unique")
+    return frame
+
+
+def _broken_rules(error: pandera.errors.SchemaErrors | pandera.errors.SchemaError) -> str:
+    cases = getattr(error, "failure_cases", None)
+    if not isinstance(cases, pl.DataFrame) or not {"column", "check"} <= set(cases.columns):
+        return "see its column types and checks"
+    rules = cases.group_by("column", "check").agg(pl.len().alias("rows")).sort("column", "check")
+    return "; ".join(f"{column}: {check} in {rows} row(s)" for column, check, rows in rules.iter_rows())
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verifier found in a dataset. `violations`: what is broken, in words without values."""
+
+    facts: dict[str, Any]
+    violations: tuple[str, ...]
+
+    @property
+    def is_safe(self) -> bool:
+        return not self.violations
+
+
+def examine(frame: pl.DataFrame, contract: TableContract, dataset: Microdata | Aggregate | Open) -> Evidence:
+    """What `frame` protects, told by the verifier's own code path, against what the policy requires."""
+    extra = sorted(set(frame.columns) - {column.name for column in contract.columns})
+    if extra:
+        return Evidence({"undeclared_columns": len(extra)}, (f"undeclared column(s) {', '.join(extra)}",))
+    if isinstance(dataset, Microdata):
+        return _examine_microdata(frame, contract, dataset.privacy)
+    if isinstance(dataset, Aggregate):
+        return _examine_aggregate(frame, contract, dataset)
+    personal = sorted(column.name for column in contract.personal_columns)
+    facts = {"rows": frame.height, "personal_columns": len(personal)}
+    return Evidence(facts, (f"personal column(s) {', '.join(personal)} in an open dataset",) if personal else ())
+
+
+def _examine_microdata(frame: pl.DataFrame, contract: TableContract, privacy: Policy) -> Evidence:
+    diverse = {name: rule.l_diversity.l for name, rule in privacy.sensitive.items() if rule.l_diversity is not None}
+    facts = verify(frame, privacy.class_columns, list(diverse), subject_column(contract), k=privacy.k)
+    violations = []
+    if facts["k"] < privacy.k:
+        violations.append(f"k = {privacy.k} is not reached: {facts['classes_below_k']} class(es) are smaller")
+    violations += [
+        f"l = {least} of {name} is not reached" for name, least in diverse.items() if facts["l"][name] < least
+    ]
+    return Evidence(facts, tuple(violations))
+
+
+def _examine_aggregate(frame: pl.DataFrame, contract: TableContract, dataset: Aggregate) -> Evidence:
+    shown = frame.filter(~pl.col(WITHHELD).fill_null(False))
+    hidden = frame.filter(pl.col(WITHHELD).fill_null(False))
+    contributors = shown.get_column(dataset.contributors)
+    below = int((contributors.is_null() | (contributors < dataset.k)).sum())
+    showing = sum(int(hidden.get_column(name).is_not_null().sum()) for name in figure_columns(contract, dataset))
+    facts = {"rows": frame.height, "withheld": hidden.height, "k": contributors.min(), "rows_below_k": below}
+    violations = [f"{below} row(s) show figures of fewer than {dataset.k} {dataset.contributors}"] if below else []
+    violations += [f"{showing} withheld figure(s) are shown"] if showing else []
+    return Evidence(facts, tuple(violations))
+
+
+def assert_protected(frame: pl.DataFrame, contract: TableContract, dataset: Microdata | Aggregate | Open) -> Evidence:
+    """The verifier's evidence. Raises PrivacyRefused unless it finds everything that the policy requires."""
+    evidence = examine(frame, contract, dataset)
+    if not evidence.is_safe:
+        raise PrivacyRefused(f"{contract.identifier} is not released: {'; '.join(evidence.violations)}")
+    return evidence

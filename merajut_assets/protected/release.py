@@ -1,0 +1,195 @@
+"""Storing a protected dataset as part of a release, once.
+
+Belongs here: what is read, when nothing is to be done, the register of child-level releases, the order
+of writing, and the evidence from what is stored. Does not belong here: how data are protected
+(`pipeline`), and Dagster (`assets`).
+
+A release is written once. Built again from the same pinned versions under the same policy, it is left
+as it is. Only an erasure, which rewrites the stored table itself, makes a release of children be built
+anew; another policy does not, since two versions of one release can be intersected like two releases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from merajut_assets.contracts.base import Subject, TableContract
+from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy
+from merajut_assets.protected.pipeline import (
+    Evidence,
+    PrivacyRefused,
+    ProtectedResult,
+    entities_of,
+    examine,
+    protect,
+    subject_column,
+)
+from resources.facts import Fact
+from resources.lake import Lake
+from resources.lakehouse import Lakehouse
+from resources.ledger import RepeatedReleaseRefused
+
+RELEASE = "release"
+
+
+class ReleaseChanged(PrivacyRefused):
+    """A stored child-level release would be replaced by one of another policy."""
+
+
+@dataclass(frozen=True)
+class StoredRelease:
+    """One partition of a stored table, and the facts it was committed with. `is_current`: nobody has
+    rewritten the table since."""
+
+    facts: dict[str, Any]
+    is_current: bool
+
+
+def table_of(contract: TableContract) -> str:
+    return "/".join(contract.asset_key)
+
+
+def stored_release(lake: Lake, table: str, release: str) -> StoredRelease | None:
+    """What is stored of a release, or None."""
+    if lake.version(table) is None or {RELEASE: release} not in lake.partitions(table):
+        return None
+    rewritten = False
+    for commit in lake.history(table):
+        if commit["facts"].get(RELEASE) == release:
+            return StoredRelease(commit["facts"], not rewritten)
+        # Commits that name no release are rewrites of the whole table: an erasure, or a restore.
+        rewritten = rewritten or RELEASE not in commit["facts"]
+    return StoredRelease({}, False)
+
+
+def read_release(lake: Lake, contract: TableContract, release: str) -> pl.DataFrame:
+    """The stored rows of a release, with all columns that are stored but the release itself."""
+    return lake.read(table_of(contract), partition={RELEASE: release}).drop(RELEASE, strict=False)
+
+
+def is_child_level(contract: TableContract, policy: StakeholderPolicy) -> bool:
+    """Whether a dataset has rows about single children."""
+    return Subject.CHILD in contract.subjects and isinstance(policy.datasets[contract.name], Microdata)
+
+
+def release_dataset(
+    lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str
+) -> dict[str, Fact]:
+    """Build, protect, verify and store one dataset of a release; returns the facts about it.
+
+    Raises PrivacyRefused (also for a changed policy: ReleaseChanged), RepeatedReleaseRefused for a second
+    child-level release to the same stakeholder, and what reading raises. Nothing is written then but the
+    refusal in the audit log.
+    """
+    started = time.perf_counter()
+    try:
+        facts, is_new = _release_dataset(lakehouse, contract, policy, release)
+    except (PrivacyRefused, RepeatedReleaseRefused) as error:
+        lakehouse.audit.append("refusal", asset=table_of(contract), release=release, reason=type(error).__name__)
+        raise
+    return {**facts, "is_new": is_new, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _release_dataset(
+    lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str
+) -> tuple[dict[str, Fact], bool]:
+    table = table_of(contract)
+    manifest = lakehouse.release_manifest(release)
+    names = entities_of(contract)
+    digests = {
+        "inputs": _digest({name: manifest.version(name) for name in names}),
+        "policy": policy_digest(contract, policy),
+    }
+    stored = stored_release(lakehouse.lake, table, release)
+    if stored is not None and stored.is_current and digests.items() <= stored.facts.items():
+        return stored.facts, False
+    if stored is not None and is_child_level(contract, policy) and stored.facts.get("policy") != digests["policy"]:
+        raise ReleaseChanged(
+            f"{contract.identifier}, release {release}, is stored under another policy; rows about children are "
+            "released once: put the policy back, or apply it to a stakeholder dataset that has no release yet"
+        )
+    entities = {name: lakehouse.read_conformed(name, release) for name in names}
+    result = protect(contract, policy, entities, manifest.cut_off, _pseudonym_key(lakehouse, contract, policy, release))
+    if is_child_level(contract, policy):
+        lakehouse.ledger.register_child_release(
+            policy.stakeholder,
+            contract.name,
+            release,
+            _classes_digest(lakehouse, contract, policy, result.frame),
+            int(result.report["k"]),
+        )
+    facts: dict[str, Fact] = {
+        RELEASE: release,
+        "cut_off": manifest.cut_off.isoformat(),
+        **digests,
+        **flat_facts(result),
+    }
+    lakehouse.lake.overwrite(table, result.frame, partition={RELEASE: release}, facts=facts)
+    lakehouse.audit.append("release", asset=table, release=release, rows=result.frame.height, k=facts.get("k"))
+    return facts, True
+
+
+def policy_digest(contract: TableContract, policy: StakeholderPolicy) -> str:
+    """A digest of everything in policy and contract that decides what a dataset holds."""
+    return _digest(
+        {
+            "dataset": policy.datasets[contract.name].model_dump(mode="json"),
+            "consent_purpose": policy.consent_purpose,
+            "legal_bases": [basis.value for basis in policy.legal_bases],
+            "jurisdiction": contract.jurisdiction,
+            "columns": [column.name for column in contract.columns],
+        }
+    )
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _pseudonym_key(
+    lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str
+) -> bytes | None:
+    """The key of the stakeholder's pseudonyms for the period. It differs per dataset, because datasets of one
+    stakeholder are not verified on their join."""
+    if not isinstance(policy.datasets[contract.name], Microdata):
+        return None
+    period = release[:4] if policy.pseudonym_period == "year" else release
+    return lakehouse.vault.named_key(f"pseudonym/{policy.stakeholder}/{period}/{contract.name}")
+
+
+def _classes_digest(
+    lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, frame: pl.DataFrame
+) -> str:
+    """A keyed digest of who is in which class, by which the ledger tells two builds of a release apart."""
+    dataset = policy.datasets[contract.name]
+    assert isinstance(dataset, Microdata)
+    subject = subject_column(contract)
+    classes = frame.select(subject, *dataset.privacy.class_columns).sort(subject).write_csv()
+    return hmac.digest(lakehouse.vault.named_key("digest"), classes.encode(), "sha256").hex()
+
+
+def flat_facts(result: ProtectedResult) -> dict[str, Fact]:
+    """A result's report and exclusions as plain facts: `level_sex`, `l_abuse_type`, `excluded_child_no_consent`."""
+    facts: dict[str, Fact] = {}
+    prefixes = {"transformation": "level", "l": "l", "reporting_dates": "reporting_date"}
+    for name, value in result.report.items():
+        if isinstance(value, Mapping):
+            facts.update({f"{prefixes.get(name, name)}_{key}": inner for key, inner in value.items()})
+        elif value is not None:
+            facts[name] = value
+    for entity, reasons in result.excluded.items():
+        facts.update({f"excluded_{entity}_{reason}": rows for reason, rows in reasons.items()})
+    return facts
+
+
+def examine_stored(lake: Lake, contract: TableContract, policy: StakeholderPolicy, release: str) -> Evidence:
+    """The verifier's evidence about what is stored of a release, read back from the lake."""
+    return examine(read_release(lake, contract, release), contract, policy.datasets[contract.name])

@@ -1,0 +1,143 @@
+"""What supervising authorities get: children in care, incidents, institutions."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from merajut_assets.contracts import registry
+from merajut_assets.protected.care import children_in_care, institution_places
+from merajut_assets.protected.summary import (
+    Entities,
+    allowed_values,
+    banded,
+    completed_months,
+    every_combination,
+    in_last_year,
+    province_of,
+    summary,
+    whole,
+)
+
+# How soon an incident has to be reported to count as reported in time, in days.
+REPORTING_DAYS = 3
+REVIEW_INTERVAL = "6mo"
+
+
+@summary("government", "child_summary")
+def child_summary(entities: Entities, cut_off: date) -> pl.DataFrame:
+    """One row per child in care. A child of a jurisdiction without Kemendagri codes has no region (null,
+    published as `unknown`); so does one whose institution is unknown."""
+    children = children_in_care(entities, cut_off)
+    reviews = _reviews_on_time(entities["review"], children)
+    return (
+        children.join(institution_places(entities["orphanage"]), on="institution_id", how="left", maintain_order="left")
+        .join(reviews, on="child_token", how="left", maintain_order="left")
+        .select(
+            pl.col("child_token").alias("child_pseudonym"),
+            "jurisdiction",
+            "sex",
+            pl.col("birth_date").alias("birth_period"),
+            pl.col("regency_code").alias("region_code"),
+            "care_type",
+            pl.coalesce("reason_for_care", "placement_reason").alias("reason_for_care"),
+            pl.col("reviews_on_time").fill_null("no_review"),
+            banded(pl.col("placements"), [(1, "1"), (2, "2")], "3+").alias("placements"),
+            banded(
+                completed_months(pl.col("care_since"), pl.col("reporting_date")), [(11, "0-11"), (35, "12-35")], "36+"
+            ).alias("months_in_care"),
+        )
+    )
+
+
+def _reviews_on_time(reviews: pl.DataFrame, children: pl.DataFrame) -> pl.DataFrame:
+    """Per child, how many of the reviews due in the year before its reporting date were held on time.
+
+    Where the source records no due dates, a review was due six months after the one before it (the
+    interval of the English regulations of 2010 on care planning, placement and case review); the first
+    one known of a child is not judged.
+    """
+    previous = pl.col("held_date").shift(1).over("child_token", order_by="held_date")
+    due = (
+        reviews.with_columns(pl.coalesce("due_date", previous.dt.offset_by(REVIEW_INTERVAL)).alias("due_date"))
+        .join(children.select("child_token", "reporting_date"), on="child_token")
+        .filter(
+            pl.col("due_date") <= pl.col("reporting_date"),
+            pl.col("due_date") > pl.col("reporting_date").dt.offset_by("-1y"),
+        )
+    )
+    on_time = (pl.col("held_date") <= pl.col("due_date")).fill_null(False).mean()
+    return due.group_by("child_token").agg(
+        pl.when(on_time == 0)
+        .then(pl.lit("none"))
+        .when(on_time < 0.5)
+        .then(pl.lit("some"))
+        .when(on_time < 1)
+        .then(pl.lit("most"))
+        .otherwise(pl.lit("all"))
+        .alias("reviews_on_time")
+    )
+
+
+@summary("government", "incident_summary")
+def incident_summary(entities: Entities, cut_off: date) -> pl.DataFrame:
+    """Incidents of the last twelve months by province and kind.
+
+    The rows are all provinces with an institution times all kinds, so that the presence of a row says
+    nothing about whether anything happened.
+    """
+    places = institution_places(entities["orphanage"]).select(
+        "institution_id", province_of(pl.col("regency_code")).alias("province_code")
+    )
+    figures = (
+        entities["incident"]
+        .filter(in_last_year("occurred_on", cut_off))
+        .join(places, left_on="orphanage_id", right_on="institution_id")
+        .group_by("province_code", "incident_type")
+        .agg(
+            whole(pl.col("child_token").n_unique()).alias("children"),
+            whole(pl.col("incident_id").n_unique()).alias("incidents"),
+            ((pl.col("reported_on") - pl.col("occurred_on")) <= pl.duration(days=REPORTING_DAYS))
+            .fill_null(False)
+            .mean()
+            .alias("reported_within_three_days"),
+        )
+    )
+    grid = every_combination(
+        places.select("province_code").drop_nulls().unique(),
+        allowed_values(registry.raw_table("panti", "incidents"), "incident_type"),
+    )
+    return grid.join(figures, on=["province_code", "incident_type"], how="left", maintain_order="left").with_columns(
+        pl.col("children", "incidents").fill_null(0)
+    )
+
+
+@summary("government", "orphanage")
+def orphanage(entities: Entities, cut_off: date) -> pl.DataFrame:
+    """Institutions with the number of staff hired by the cut-off date."""
+    staff = (
+        entities["staff"]
+        .filter(pl.col("hired_on") <= cut_off)
+        .group_by("orphanage_id")
+        .agg(
+            whole(pl.col("staff_token").n_unique()).alias("staff"),
+            whole(pl.col("staff_token").filter("is_background_checked").n_unique()).alias(
+                "staff_with_background_check"
+            ),
+        )
+    )
+    return (
+        entities["orphanage"]
+        .join(staff, on="orphanage_id", how="left")
+        .select(
+            "orphanage_id",
+            "regency_code",
+            "capacity",
+            "licence_valid_until",
+            "accreditation",
+            pl.col("staff").fill_null(0),
+            pl.col("staff_with_background_check").fill_null(0),
+        )
+        .sort("orphanage_id")
+    )

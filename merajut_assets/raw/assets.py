@@ -1,0 +1,152 @@
+"""The raw layer in Dagster: one asset per source table, partitioned by ingest date.
+
+Each asset lands its table as it is today. Nothing is written when the source has not changed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from merajut_assets.catalogue import PrivacyStep, asset_options, source_key, source_spec
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import DataOrigin, Subject, System, TableContract
+from merajut_assets.raw import landing
+from merajut_assets.sources import reader
+from merajut_assets.sources.request import SourceError
+from partitions import ingest_partitions
+from resources.encryption import digest
+from resources.lake import RawVersion
+from resources.lakehouse import Lakehouse
+
+SOURCE_RETRY = dg.RetryPolicy(max_retries=3, delay=300)
+
+# What may be gone at the next attempt; any other refusal needs somebody to act.
+TRANSIENT_RULES = frozenset({"locked", "unreachable", "changed_while_read"})
+
+
+def build_source_specs() -> list[dg.AssetSpec]:
+    """The external assets: every declared table where its source system keeps it."""
+    systems = registry.systems()
+    return [source_spec(systems[contract.system], contract) for contract in registry.tables("raw").values()]
+
+
+def build_raw_assets() -> list[dg.AssetsDefinition]:
+    systems = registry.systems()
+    return [_raw_asset(systems[contract.system], contract) for contract in registry.tables("raw").values()]
+
+
+def _raw_asset(system: System, contract: TableContract) -> dg.AssetsDefinition:
+    options = asset_options(contract, privacy_step=PrivacyStep.PSEUDONYMISE if contract.subjects else None)
+
+    @dg.asset(**options, deps=[source_key(contract)], partitions_def=ingest_partitions, retry_policy=SOURCE_RETRY)
+    def raw_table(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
+        ingest_date = date.fromisoformat(context.partition_key)
+        try:
+            version = land(lakehouse, system, contract, ingest_date)
+        except SourceError as error:
+            # Only what the reader wrote itself is shown; a chained parser error could quote the source.
+            raise dg.Failure(str(error), allow_retries=error.rule in TRANSIENT_RULES) from None
+        return dg.MaterializeResult(metadata=_metadata(version))
+
+    return raw_table
+
+
+def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_date: date) -> RawVersion:
+    """Land one table; returns the version in force, which is the present one when nothing changed.
+
+    Raises SourceError: the source is refused. Nothing is written then."""
+    location = lakehouse.location(system)
+    fingerprint = reader.fingerprint(contract, system, location)
+    declared = landing.contract_fingerprint(contract)
+    known = lakehouse.lake.latest_raw(system.name, contract.name)
+    if known is not None and known.facts["fingerprint"] == fingerprint and known.facts["contract"] == declared:
+        return known
+    source = reader.read(contract, system, location)
+    content = _content_digest(lakehouse, source.frame, declared)
+    if known is not None and known.digest == content:
+        return known
+    parsed = landing.parse(source.frame, contract)
+    failed_rules = landing.judge(parsed, contract)
+    landed = landing.shield(
+        parsed.frame,
+        failed_rules,
+        contract,
+        lambda subject, ids: _keys(lakehouse, subject, ids),
+        lakehouse.vault.named_key,
+    )
+    version = lakehouse.lake.land(
+        system.name,
+        contract.name,
+        landed.frame,
+        ingest_date=ingest_date,
+        schema_version=_schema_version(known, declared),
+        digest=content,
+        facts={
+            "fingerprint": fingerprint,
+            "contract": declared,
+            "source_time": source.modified_at.isoformat(),
+            "rows_in_source": source.frame.height,
+            "dropped_columns": ", ".join(source.undeclared),
+            "refused_rows": failed_rules.len() - failed_rules.null_count(),
+            "refused_by_rule": ", ".join(f"{rule}: {rows}" for rule, rows in landed.refused.items()),
+            "erased_rows": landed.erased,
+        },
+    )
+    _keep_original(lakehouse, system, contract, source, ingest_date)
+    lakehouse.audit.append(
+        "landing", table=contract.identifier, version=version.number, rows=version.rows, digest=content
+    )
+    return version
+
+
+def _keys(lakehouse: Lakehouse, subject: Subject, ids: Sequence[str]) -> dict[str, bytes]:
+    return lakehouse.vault.subject_keys(subject, ids)
+
+
+def _content_digest(lakehouse: Lakehouse, frame: pl.DataFrame, declared: str) -> str:
+    buffer = io.BytesIO()
+    frame.rechunk().write_ipc(buffer)
+    return digest(lakehouse.vault.named_key("digest"), declared.encode() + buffer.getbuffer())
+
+
+def _schema_version(known: RawVersion | None, declared: str) -> int:
+    if known is None:
+        return 1
+    return known.schema_version + (known.facts["contract"] != declared)
+
+
+def _keep_original(
+    lakehouse: Lakehouse, system: System, contract: TableContract, source: reader.SourceTable, ingest_date: date
+) -> None:
+    """Keep the file as delivered for the dispute window. A file that holds several tables is kept
+    with the first of them; open data can be had again from where they come from."""
+    first = next(table.name for table in registry.tables("raw").values() if table.system == system.name)
+    is_kept_elsewhere = "{source}" not in system.location and contract.name != first
+    if source.original is None or system.data_origin is DataOrigin.OPEN_DATA or is_kept_elsewhere:
+        return
+    lakehouse.lake.keep_original(system.name, contract.name, source.original.read_bytes(), received=ingest_date)
+
+
+def _metadata(version: RawVersion) -> dict[str, Any]:
+    facts = version.facts
+    dropped = str(facts["dropped_columns"])
+    return {
+        "dagster/row_count": version.rows,
+        "rows_in_source": facts["rows_in_source"],
+        "refused_rows": facts["refused_rows"],
+        "refused_by_rule": facts["refused_by_rule"] or "none",
+        "erased_rows": facts["erased_rows"],
+        "dropped_columns": len(dropped.split(", ")) if dropped else 0,
+        "dropped_column_names": dropped or "none",
+        "keyed_digest": version.digest,
+        "schema_version": version.schema_version,
+        "version": version.number,
+        "is_new_version": version.is_new,
+        "source_time": dg.MetadataValue.timestamp(datetime.fromisoformat(str(facts["source_time"]))),
+    }

@@ -1,0 +1,314 @@
+"""Landing: from a table as its source has it to what raw stores. Pure functions over frames.
+
+    parse    text and foreign types become the contract's types; what cannot be parsed is noted
+    judge    the contract's rules, row by row, in clear and in memory
+    shield   keyed tokens and validity flags for identifiers, then one encrypted blob per row
+
+Nothing is lost: a refused row is stored like any other, with the rules it breaks beside it, and
+a cell that cannot be parsed keeps its original text inside the blob. What reads raw decides
+what to do with refused rows (`merajut_assets.conformed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import pandera.polars as pa
+import polars as pl
+
+from merajut_assets.contracts.base import Column, PrivacyClass, Subject, TableContract
+from merajut_assets.raw.identifiers import IDENTIFIERS, contains_nik, nik_agrees
+from merajut_assets.sources.request import SourceError
+from resources.encryption import encrypt_rows, rows_as_json, tokens
+from resources.vault import row_key
+
+FAILED_RULES = "failed_rules"
+ENCRYPTED = "encrypted"
+UNPARSED = "unparsed"
+RULE_SEPARATOR = ","
+
+# A column of which most values cannot be parsed has changed its type; single bad cells are dirt.
+RETYPED_SHARE = 0.5
+RETYPED_LEAST_VALUES = 10
+
+_CHECK_NAMES = {
+    "not_nullable": "required",
+    "isin": "allowed",
+    "str_matches": "format",
+    "greater_than": "range",
+    "greater_than_or_equal_to": "range",
+    "less_than": "range",
+    "less_than_or_equal_to": "range",
+    "in_range": "range",
+}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """`frame` has the contract's columns and types, plus `unparsed`: JSON of the original text of
+    the cells that could not be parsed, else null. `failures` maps a column to a Boolean mask."""
+
+    frame: pl.DataFrame
+    failures: Mapping[str, pl.Series]
+
+
+@dataclass(frozen=True)
+class Landed:
+    """`frame` is what raw stores. `refused` counts rows by rule; `erased` counts rows left out
+    because somebody they are about was erased."""
+
+    frame: pl.DataFrame
+    refused: Mapping[str, int]
+    erased: int
+
+
+def contract_fingerprint(contract: TableContract) -> str:
+    """Changes when the declared columns, their types, classes or rules change."""
+    declared = [
+        (column.name, column.name_in_source, str(column.dtype), column.privacy, column.token, column.source_format)
+        for column in contract.columns
+    ]
+    checks = [
+        (name, [str(check) for check in spec.checks], spec.nullable) for name, spec in contract.schema.columns.items()
+    ]
+    rules = [str(check) for check in contract.schema.checks]
+    return sha256(repr((declared, checks, rules, contract.subjects)).encode()).hexdigest()[:16]
+
+
+# ── parse ────────────────────────────────────────────────────────────────────────────────
+
+
+def parse(source: pl.DataFrame, contract: TableContract) -> Parsed:
+    """The contract's columns in the contract's types.
+
+    Raises SourceError when most values of a column cannot be parsed: its type has changed."""
+    parsed = source.select(_cast(source.schema[column.name], column) for column in contract.columns)
+    failures = {}
+    for column in contract.columns:
+        failed = source[column.name].is_not_null() & parsed[column.name].is_null()
+        if failed.any():
+            _refuse_retyped(contract, column, failed, source[column.name])
+            failures[column.name] = failed
+    return Parsed(parsed.with_columns(_originals(source, failures)), failures)
+
+
+def _cast(given: pl.DataType, column: Column) -> pl.Expr:
+    text = pl.col(column.name)
+    wanted = column.dtype.base_type()
+    if given == wanted and wanted != pl.String:
+        return text.cast(pl.Datetime("us")) if wanted == pl.Datetime else text
+    if wanted == pl.String:
+        return text.cast(pl.String).str.strip_chars().replace("", None)
+    if given != pl.String and wanted in (pl.Int64, pl.Float64, pl.Boolean):
+        return text.cast(column.dtype, strict=False)
+    stripped = text.cast(pl.String).str.strip_chars()
+    if wanted == pl.Date:
+        return _parse_date(stripped, column)
+    if wanted == pl.Datetime:
+        return stripped.str.to_datetime("%Y-%m-%dT%H:%M:%SZ", strict=False, time_unit="us")
+    if wanted == pl.Boolean:
+        lowered = stripped.str.to_lowercase()
+        truth = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        return lowered.replace_strict(truth, default=None, return_dtype=pl.Boolean)
+    return stripped.cast(column.dtype, strict=False)
+
+
+def _parse_date(text: pl.Expr, column: Column) -> pl.Expr:
+    # chrono accepts one-digit days and short years where the format asks for two or four digits;
+    # writing the date back and comparing refuses what was not written as declared.
+    declared = column.source_format or "%Y-%m-%d"
+    parsed = text.str.to_date(declared, strict=False)
+    return pl.when(parsed.dt.strftime(declared) == text).then(parsed)
+
+
+def _refuse_retyped(contract: TableContract, column: Column, failed: pl.Series, source: pl.Series) -> None:
+    present = source.is_not_null().sum()
+    if present >= RETYPED_LEAST_VALUES and failed.sum() > RETYPED_SHARE * present:
+        raise SourceError(
+            contract.system,
+            contract.name,
+            "retyped",
+            f"{failed.sum()} of {present} values are no {column.dtype.base_type().__name__.lower()}",
+            f"restore the column in the export, or change its type in contracts/{contract.system}.py",
+            column=column.name_in_source,
+        )
+
+
+def _originals(source: pl.DataFrame, failures: Mapping[str, pl.Series]) -> pl.Expr | pl.Series:
+    if not failures:
+        return pl.lit(None, dtype=pl.String).alias(UNPARSED)
+    kept = pl.DataFrame({name: source[name].cast(pl.String).set(~failed, None) for name, failed in failures.items()})
+    return rows_as_json(kept).set(~pl.DataFrame(failures).max_horizontal(), None).alias(UNPARSED)
+
+
+# ── judge ────────────────────────────────────────────────────────────────────────────────
+
+
+def judge(parsed: Parsed, contract: TableContract) -> pl.Series:
+    """The rules that each row breaks, comma-separated, null for a good row.
+
+    Names: `<column>.type|required|allowed|format|range|unique`, and the contract's own row rules."""
+    frame = parsed.frame
+    broken = [(f"{column}.type", failed) for column, failed in parsed.failures.items()]
+    broken += broken_rules(frame.drop(UNPARSED), contract)
+    if contract.key:
+        broken.append((f"{contract.key[0]}.unique", _repeated(frame, contract)))
+    return combine_rules(broken, frame.height)
+
+
+def broken_rules(frame: pl.DataFrame, contract: TableContract) -> list[tuple[str, pl.Series]]:
+    """(rule, mask of the rows that break it) by the contract's pandera model.
+
+    Validates a collected frame: on a lazy one pandera skips data checks."""
+    try:
+        contract.model.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        cases = error.failure_cases.select("column", "check", "index", "schema_context")
+    else:
+        return []
+    if cases["index"].null_count():
+        raise SourceError(
+            contract.system,
+            contract.name,
+            "contract",
+            "the frame does not have the declared columns and types",
+            f"correct the declaration in contracts/{contract.system}.py",
+        )
+    found: dict[str, set[int]] = {}
+    for column, check, index, context in cases.iter_rows():
+        found.setdefault(_rule_name(column, check, context), set()).add(index)
+    positions = pl.Series("row", range(frame.height), dtype=pl.Int64)
+    return [(rule, positions.is_in(sorted(indices))) for rule, indices in sorted(found.items())]
+
+
+def _rule_name(column: str, check: str, context: str) -> str:
+    if context == "DataFrameSchema":
+        return check
+    return f"{column}.{_CHECK_NAMES.get(check.split('(')[0], 'type')}"
+
+
+def _repeated(frame: pl.DataFrame, contract: TableContract) -> pl.Series:
+    """Of rows with one key only the newest is good; without times of change, the first."""
+    key = list(contract.key)
+    changed = pl.col(contract.modified_column) if contract.modified_column else pl.lit(None, dtype=pl.Datetime)
+    newest_first = frame.select(*key, changed.alias("changed"), pl.int_range(pl.len()).alias("position")).sort(
+        "changed", descending=True, nulls_last=True, maintain_order=True
+    )
+    rank = newest_first.with_columns(pl.int_range(pl.len()).over(key).alias("rank")).sort("position")["rank"]
+    return (rank > 0) & frame.select(pl.all_horizontal(pl.col(key).is_not_null()))[:, 0]
+
+
+def combine_rules(broken: Sequence[tuple[str, pl.Series]], rows: int) -> pl.Series:
+    """Names of the broken rules per row, comma-separated, null where none is."""
+    if not broken:
+        return pl.Series(FAILED_RULES, [None] * rows, dtype=pl.String)
+    names = pl.DataFrame({rule: mask.fill_null(False) for rule, mask in broken})
+    joined = names.select(
+        pl.concat_str(
+            [pl.when(rule).then(pl.lit(rule)) for rule in names.columns], separator=RULE_SEPARATOR, ignore_nulls=True
+        )
+        .replace("", None)
+        .alias(FAILED_RULES)
+    )
+    return joined[FAILED_RULES]
+
+
+def count_rules(failed_rules: pl.Series) -> dict[str, int]:
+    """Rows by rule; a row that breaks two rules counts in both."""
+    counted = (
+        failed_rules.drop_nulls().str.split(RULE_SEPARATOR).explode().value_counts(name="rows").sort(failed_rules.name)
+    )
+    return dict(counted.iter_rows())
+
+
+# ── shield ───────────────────────────────────────────────────────────────────────────────
+
+KeyFinder = Callable[[Subject, Sequence[str]], Mapping[str, bytes]]
+NamedKey = Callable[[str], bytes]
+
+
+def shield(
+    frame: pl.DataFrame, failed_rules: pl.Series, contract: TableContract, subject_keys: KeyFinder, named_key: NamedKey
+) -> Landed:
+    """What raw stores: plain columns, tokens, flags, and one blob per row about people.
+
+    `subject_keys(subject, source ids)` gives the keys of those who were not erased; rows about
+    anybody else are left out. `named_key` gives the keys of tokens and of rows about nobody."""
+    plain = frame.select(
+        *(column.name for column in contract.plain_columns), *derived_flags(frame, contract, named_key)
+    ).with_columns(failed_rules)
+    if contract.data_origin is not None:
+        plain = plain.with_columns(pl.lit(contract.data_origin.value).alias("data_origin"))
+    refused = count_rules(failed_rules)
+    if not contract.subjects:
+        return Landed(plain.with_columns(frame[UNPARSED]), refused, 0)
+    keys = row_keys(frame, contract, subject_keys, named_key)
+    personal = frame.select(*(column.name for column in contract.personal_columns), UNPARSED)
+    kept = pl.Series([key is not None for key in keys], dtype=pl.Boolean)
+    blobs = encrypt_rows(personal, keys, blob_context(contract))
+    landed = plain.with_columns(blobs.alias(ENCRYPTED)).filter(kept)
+    return Landed(landed, refused, frame.height - landed.height)
+
+
+def blob_context(contract: TableContract) -> bytes:
+    return "/".join(contract.asset_key).encode()
+
+
+def blob_schema(contract: TableContract) -> dict[str, pl.DataType]:
+    return {**{column.name: column.dtype for column in contract.personal_columns}, UNPARSED: pl.String()}
+
+
+def home_system(contract: TableContract, column: str) -> str:
+    """The system that gives out the ids in a subject column: the one the column refers to."""
+    references = contract.column(column).references
+    return references.split(".")[0] if references else contract.system
+
+
+def subject_ids(frame: pl.DataFrame, contract: TableContract, column: str) -> pl.Series:
+    """Source ids as the vault and the tokens know them: unique across systems."""
+    return (home_system(contract, column) + ":" + frame[column]).alias(column)
+
+
+def row_keys(
+    frame: pl.DataFrame, contract: TableContract, subject_keys: KeyFinder, named_key: NamedKey
+) -> list[bytes | None]:
+    """One key per row, made of the keys of all people it is about; None when one of them was
+    erased. A row about nobody gets the table's own key."""
+    parts: list[list[bytes | bool | None]] = []
+    for subject, column in contract.subject_columns.items():
+        ids = subject_ids(frame, contract, column)
+        known = subject_keys(subject, ids.drop_nulls().unique().to_list())
+        parts.append([True if value is None else known.get(value) for value in ids.to_list()])
+    table_key = named_key(f"row/{'/'.join(contract.asset_key)}")
+    return [_combined(row, table_key) for row in zip(*parts, strict=True)]
+
+
+def _combined(parts: tuple[bytes | bool | None, ...], table_key: bytes) -> bytes | None:
+    if None in parts:
+        return None
+    people = [part for part in parts if isinstance(part, bytes)]
+    return row_key(people) if people else table_key
+
+
+def derived_flags(frame: pl.DataFrame, contract: TableContract, named_key: NamedKey) -> list[pl.Series]:
+    """Tokens and validity of identifiers, agreement of a NIK with birth date and sex, and whether
+    a free text holds a NIK."""
+    flags: list[pl.Series] = []
+    for column in contract.columns:
+        if column.token is not None:
+            normal = IDENTIFIERS[column.token].normalise(frame[column.name])
+            valid = IDENTIFIERS[column.token].is_valid(normal)
+            flags.append(
+                tokens(normal.set(~valid.fill_null(False), None), named_key(f"token/{column.token}")).alias(
+                    f"{column.name}_token"
+                )
+            )
+            flags.append(valid.alias(f"is_{column.name}_valid"))
+            if column.token == "nik" and {"birth_date", "sex"} <= set(frame.columns):
+                agrees = nik_agrees(normal, frame["birth_date"], frame["sex"])
+                flags.append(agrees.set(~valid.fill_null(False), None).alias("is_nik_consistent"))
+        if column.privacy is PrivacyClass.FREE_TEXT:
+            flags.append(contains_nik(frame[column.name]).alias(f"{column.name}_has_nik"))
+    return flags

@@ -1,0 +1,117 @@
+"""The one Dagster resource: everything that touches disk, put together.
+
+Constructing it touches nothing; each part opens what it needs on first use.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+from dagster import ConfigurableResource
+from pydantic import Field
+
+from merajut_assets.contracts.base import SourceFormat, Subject, System
+from merajut_assets.sources.reader import Location
+from resources.audit import AuditLog
+from resources.lake import Lake
+from resources.ledger import PrivacyLedger
+from resources.publication import Publisher
+from resources.releases import ReleaseManifest, ReleaseRegister
+from resources.settings import REPOSITORY, Settings
+from resources.vault import FileKeyDestroyed, KeyVault
+from resources.warehouse import Warehouse
+
+
+class Lakehouse(ConfigurableResource["Lakehouse"]):
+    """Storage, keys, audit log and ledger of one installation.
+
+    `data_directory`: where everything made at run time lives; empty takes the environment's.
+    """
+
+    data_directory: str = Field(default="", description="Data directory; empty: MERAJUT_DATA or data/")
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings.load({"MERAJUT_DATA": self.data_directory}) if self.data_directory else Settings.load()
+
+    @cached_property
+    def vault(self) -> KeyVault:
+        return KeyVault(self.settings.vault, self.settings.keys)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.settings.audit_log)
+
+    @cached_property
+    def ledger(self) -> PrivacyLedger:
+        return PrivacyLedger(self.settings.ledger)
+
+    @cached_property
+    def lake(self) -> Lake:
+        return Lake(self.settings.lake, self.vault)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(self.settings.warehouse, self.vault)
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        return Publisher(self.settings.published, self.vault, keep=self.settings.published_versions_kept)
+
+    @cached_property
+    def releases(self) -> ReleaseRegister:
+        return ReleaseRegister(self.settings.lake / "releases")
+
+    def location(self, system: System) -> Location:
+        """Where a system's files are: shipped reference data are part of the repository."""
+        is_shipped = Path(system.location).parts[0] == "reference"
+        url = self.settings.panti_database_url if system.format is SourceFormat.DATABASE else None
+        return Location(REPOSITORY / "data" if is_shipped else self.settings.data_directory, url)
+
+    # ── conformed, as a release sees it ──────────────────────────────────────────────────
+
+    def release_manifest(self, release: str) -> ReleaseManifest:
+        """The release's manifest; pins the present versions of conformed on first use."""
+        known = self.releases.find(release)
+        if known is not None:
+            return known
+        tables = self.lake.tables("conformed")
+        versions = {table.split("/", 1)[1]: self.lake.version(table) for table in tables}
+        return self.releases.pin(
+            release, {entity: version for entity, version in versions.items() if version is not None}
+        )
+
+    def read_conformed(self, entity: str, release: str) -> pl.DataFrame:
+        """An entity at the version that the release pinned.
+
+        Erasure rewrites the table and destroys the keys of the older files, so that no version
+        that can still be read holds an erased person. When that took the pinned version, the
+        newest one stands in for it."""
+        table = f"conformed/{entity}"
+        try:
+            return self.lake.read(table, version=self.release_manifest(release).version(entity))
+        except FileKeyDestroyed:
+            return self.lake.read(table)
+
+    def token_key(self, subject: Subject) -> bytes:
+        return self.vault.named_key(f"token/{subject}")
+
+    # ── the release's warehouse ──────────────────────────────────────────────────────────
+
+    def load_release_tables(self, release: str) -> dict[str, int]:
+        """Copy every protected dataset and statistic of a release into its warehouse file.
+
+        Returns rows by `<schema>.<table>`. The assets behind them have passed their blocking
+        checks: Dagster runs the marts only after those."""
+        rows: dict[str, int] = {}
+        for layer in ("protected", "statistics"):
+            frames: dict[str, pl.DataFrame] = {}
+            for table in self.lake.tables(layer):
+                if {"release": release} in self.lake.partitions(table):
+                    _, stakeholder, name = table.split("/")
+                    frames[f"{stakeholder}__{name}"] = self.lake.read(table, partition={"release": release})
+            self.warehouse.load_tables(release, frames, schema=layer)
+            rows.update({f"{layer}.{name}": frame.height for name, frame in frames.items()})
+        return rows

@@ -1,0 +1,178 @@
+"""The warehouse: one encrypted DuckDB file per release, built by the pipeline, read by analysts.
+
+Here belongs where these files are and how one becomes the released one. Which tables go in, and
+whether they are verified, is decided before. The whole warehouse opens with the analyst key.
+
+    build/<release>.duckdb          the pipeline's: protected tables, then what dbt makes of them
+    released/<release>-<n>.duckdb   a finished copy; released/current.json points at the one in force
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from resources.duckdb_files import DatabaseFileError, close_cleanly, connect, write_tables
+from resources.locks import exclusive, flush_directory, write_atomically
+from resources.vault import KeyVault
+
+PROTECTED_SCHEMA = "protected"
+_RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_RELEASED_FILE = re.compile(r"(?P<release>.+)-(?P<number>\d+)\.duckdb")
+_COPY_BYTES = 8 * 1024 * 1024
+
+__all__ = ["PROTECTED_SCHEMA", "Warehouse", "connect"]
+
+
+class Warehouse:
+    """The warehouse files under `root`. Nothing is opened or created before first use."""
+
+    def __init__(self, root: Path, vault: KeyVault, keep: int = 3) -> None:
+        self.root = Path(root)
+        self.vault = vault
+        self.keep = keep
+
+    def build_path(self, release: str) -> Path:
+        """The file in which the pipeline and its dbt build a release."""
+        return self.root / "build" / f"{_checked_release(release)}.duckdb"
+
+    def load_tables(self, release: str, tables: Mapping[str, pl.DataFrame], *, schema: str = PROTECTED_SCHEMA) -> Path:
+        """Replace `tables` (named `<stakeholder>__<dataset>`) in `schema` of the build file, all or none."""
+        path = self.build_path(release)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing(release):
+            connection = connect(path, self.vault.analyst_key(), read_only=False)
+            try:
+                write_tables(connection, schema, tables)
+                close_cleanly(connection)
+            finally:
+                connection.close()
+        return path
+
+    def read_table(self, release: str, table: str) -> pl.DataFrame:
+        """One table of a build file; `table` is `<schema>.<name>`, or a name in schema `protected`."""
+        schema, _, name = table.rpartition(".")
+        wanted = (schema or PROTECTED_SCHEMA, name)
+        if ".".join(wanted) not in self.tables(release):
+            raise DatabaseFileError(f"release {release} has no table {'.'.join(wanted)}; load or build it first")
+        with self.open_build(release) as connection:
+            return connection.table(".".join(f'"{part}"' for part in wanted)).pl()
+
+    def tables(self, release: str) -> list[str]:
+        """`<schema>.<name>` of all tables and views of a build file, sorted; empty without a file."""
+        if not self.build_path(release).exists():
+            return []
+        with self.open_build(release) as connection:
+            rows = connection.execute(
+                "SELECT table_schema || '.' || table_name FROM information_schema.tables "
+                "WHERE table_catalog = current_database() ORDER BY 1"
+            ).fetchall()
+        return [name for (name,) in rows]
+
+    def open_build(self, release: str) -> duckdb.DuckDBPyConnection:
+        """A read-only connection to a build file. Close it: while it is open, nobody can write the file."""
+        return connect(self.build_path(release), self.vault.analyst_key(), read_only=True)
+
+    def release(self, release: str) -> Path:
+        """Copy the finished build file beside the released ones and point at it; returns the copy.
+
+        A build file equal to the released one is not copied again. Analysts who have an older copy open
+        are not disturbed; the last `keep` copies stay.
+        """
+        build = self.build_path(release)
+        if not build.exists():
+            raise DatabaseFileError(f"release {release} has no warehouse file; materialise its protected assets first")
+        with self._writing(release), exclusive(self.root / ".locks" / "released.lock"):
+            self._checkpoint(build)
+            digest = _file_digest(build)
+            current = self._current()
+            if current and current["digest"] == digest and (self.root / "released" / current["file"]).exists():
+                return self.root / "released" / str(current["file"])
+            folder = self.root / "released"
+            folder.mkdir(parents=True, exist_ok=True)
+            number = 1 + max((self._number(path) for path in folder.glob(f"{release}-*.duckdb")), default=0)
+            target = folder / f"{release}-{number}.duckdb"
+            _copy(build, target)
+            pointer = {"file": target.name, "release": release, "number": number, "digest": digest}
+            write_atomically(folder / "current.json", json.dumps(pointer, indent=1).encode())
+            self._prune(folder, target)
+        return target
+
+    def released(self) -> Path | None:
+        """The released file in force, or None before the first release. Needs no vault."""
+        current = self._current()
+        return None if current is None else self.root / "released" / str(current["file"])
+
+    def open_released(self) -> duckdb.DuckDBPyConnection:
+        """A read-only connection to the released file in force."""
+        path = self.released()
+        if path is None:
+            raise DatabaseFileError("nothing was released yet; run a release first")
+        return connect(path, self.vault.analyst_key(), read_only=True)
+
+    def _writing(self, release: str) -> Any:
+        return exclusive(self.root / ".locks" / f"build-{release}.lock", 600)
+
+    def _checkpoint(self, build: Path) -> None:
+        close_cleanly(connect(build, self.vault.analyst_key(), read_only=False))
+        if build.with_name(build.name + ".wal").exists():
+            raise DatabaseFileError(f"{build.name} still has a log of changes; end the run that writes it")
+
+    def _current(self) -> dict[str, Any] | None:
+        try:
+            content = (self.root / "released" / "current.json").read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            pointer: dict[str, Any] = json.loads(content)
+            return {name: pointer[name] for name in ("file", "release", "number", "digest")}
+        except (ValueError, KeyError, TypeError):
+            raise DatabaseFileError("released/current.json is damaged; remove it and release again") from None
+
+    def _number(self, path: Path) -> int:
+        match = _RELEASED_FILE.fullmatch(path.name)
+        return int(match["number"]) if match else 0
+
+    def _prune(self, folder: Path, current: Path) -> None:
+        """Keep the newest copies; readers that have an older one open keep it until they close it."""
+        for stray in folder.glob(".*.part"):
+            stray.unlink(missing_ok=True)
+        newest = sorted(folder.glob("*.duckdb"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in newest[self.keep :]:
+            if path != current:
+                path.unlink(missing_ok=True)
+
+
+def _checked_release(release: str) -> str:
+    if not _RELEASE.fullmatch(release):
+        raise DatabaseFileError("a release is named by letters, digits, '_' and '-', such as 2026-10")
+    return release
+
+
+def _file_digest(path: Path) -> str:
+    """SHA-256 of ciphertext, which gives nothing away."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _copy(source: Path, target: Path) -> None:
+    beside = target.with_name(f".{target.name}.part")
+    try:
+        with source.open("rb") as reader, beside.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, _COPY_BYTES)
+            writer.flush()
+            os.fsync(writer.fileno())
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    flush_directory(target.parent)

@@ -1,0 +1,181 @@
+"""The ledger never overspends, however many spend at once and whatever crashes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resources.ledger import AlreadyCharged, BudgetExceeded, LedgerError, PrivacyLedger, RepeatedReleaseRefused
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> PrivacyLedger:
+    return PrivacyLedger(tmp_path / "ledger" / "ledger.sqlite")
+
+
+def charge(ledger: PrivacyLedger, name: str, epsilon: float = 0.1, release: str = "2026-10", **options: Any) -> int:
+    limits = {"limit_per_release": 1.0, "limit_per_year": 2.0} | options
+    return ledger.charge("government", release, name, "demographics", epsilon, **limits)
+
+
+def test_ten_tenths_are_exactly_one(ledger: PrivacyLedger) -> None:
+    """Ten times 0.1 as floats is 0.9999999999999999: an eleventh charge of 1e-16 would slip through."""
+    for number in range(10):
+        ledger.commit(charge(ledger, f"s{number}"))
+    assert ledger.spent("government", release="2026-10").epsilon == 1.0
+    with pytest.raises(BudgetExceeded):
+        charge(ledger, "more", 1e-16)
+
+
+def test_a_refusal_names_everything_and_books_nothing(ledger: PrivacyLedger) -> None:
+    charge(ledger, "a", 0.7)
+    with pytest.raises(BudgetExceeded) as caught:
+        charge(ledger, "b", 0.4)
+    for part in ("government", "demographics", "2026-10", "0.7", "0.4", "limit of 1", "coarser"):
+        assert part in str(caught.value)
+    assert ledger.spent("government").epsilon == 0.7
+
+
+def test_the_year_limit_holds_across_releases(ledger: PrivacyLedger) -> None:
+    charge(ledger, "a", 1.0, "2026-01")
+    charge(ledger, "a", 1.0, "2026-02")
+    with pytest.raises(BudgetExceeded, match="year 2026"):
+        charge(ledger, "a", 0.1, "2026-03")
+    charge(ledger, "a", 1.0, "2027-01")
+
+
+def test_a_crash_loses_budget_of_the_year_not_of_the_release(ledger: PrivacyLedger) -> None:
+    """Whether anybody saw the figures of a crashed run cannot be known, so the year pays; but the
+    release must be completable."""
+    lost = charge(ledger, "a", 0.8)
+    again = charge(ledger, "a", 0.8)
+    ledger.commit(again)
+    assert ledger.spent("government", release="2026-10").epsilon == 0.8
+    assert ledger.spent("government", year=2026).epsilon == 1.6
+    with pytest.raises(LedgerError, match="replaced"):
+        ledger.commit(lost)
+    with pytest.raises(BudgetExceeded, match="year 2026"):
+        charge(ledger, "b", 0.5, limit_per_release=9.0)
+    row = ledger.balance()[0]
+    assert (row.epsilon, row.epsilon_lost, row.epsilon_year, row.charges, row.pending) == (0.8, 0.8, 1.6, 2, 0)
+
+
+def test_pending_charges_count_to_the_release(ledger: PrivacyLedger) -> None:
+    """Otherwise two runs that charge before either commits would spend the budget twice."""
+    charge(ledger, "a", 0.8)
+    with pytest.raises(BudgetExceeded):
+        charge(ledger, "b", 0.8)
+
+
+def test_stored_figures_are_not_paid_for_again(ledger: PrivacyLedger) -> None:
+    """A re-run of a release gives the same figures and spends nothing."""
+    charge_id = charge(ledger, "a")
+    assert ledger.committed("government", "2026-10", "a") is None
+    ledger.commit(charge_id)
+    ledger.commit(charge_id)
+    assert ledger.committed("government", "2026-10", "a") == charge_id
+    with pytest.raises(AlreadyCharged):
+        charge(ledger, "a")
+    ledger.write_off(charge_id)
+    charge(ledger, "a")
+    assert ledger.spent("government", year=2026).epsilon == 0.2
+
+
+def test_delta_must_be_allowed_expressly(ledger: PrivacyLedger) -> None:
+    with pytest.raises(BudgetExceeded, match="delta"):
+        charge(ledger, "a", delta=1e-9)
+    charge(ledger, "a", delta=1e-9, delta_limit_per_release=1e-9, delta_limit_per_year=1e-9)
+    assert ledger.spent("government").delta == 1e-9
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, float("nan"), float("inf")])
+def test_nonsense_costs_are_refused(ledger: PrivacyLedger, epsilon: float) -> None:
+    """A negative charge would refill the budget."""
+    with pytest.raises(ValueError, match="not negative"):
+        charge(ledger, "a", epsilon)
+
+
+def test_reading_makes_no_ledger(ledger: PrivacyLedger) -> None:
+    assert ledger.balance() == []
+    assert ledger.child_releases("government") == []
+    assert not ledger.database.parent.exists()
+
+
+def test_a_foreign_file_is_refused(ledger: PrivacyLedger) -> None:
+    ledger.database.parent.mkdir()
+    ledger.database.write_bytes(b"this is no database at all, but long enough to be taken for one" * 20)
+    with pytest.raises(LedgerError, match="not a privacy ledger"):
+        charge(ledger, "a")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 40), st.booleans()), max_size=12))
+def test_sums_never_pass_the_limits(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, bool]]
+) -> None:
+    ledger = PrivacyLedger(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+    for name, hundredths, is_committed in steps:
+        try:
+            charge_id = charge(ledger, name, hundredths / 100)
+        except (BudgetExceeded, AlreadyCharged):
+            continue
+        if is_committed:
+            ledger.commit(charge_id)
+    assert ledger.spent("government", release="2026-10").epsilon <= 1.0
+    assert ledger.spent("government", year=2026).epsilon <= 2.0
+
+
+def test_eight_processes_never_overspend(ledger: PrivacyLedger, race: Callable[..., list[str]]) -> None:
+    printed = race(
+        "import sys; from pathlib import Path; from resources.ledger import PrivacyLedger, BudgetExceeded\n"
+        "ledger, done = PrivacyLedger(Path(sys.argv[1])), 0\n"
+        "for n in range(12):\n"
+        "    name, limits = f'{sys.argv[2]}-{n}', {'limit_per_release': 5.0, 'limit_per_year': 5.0}\n"
+        "    try: ledger.commit(ledger.charge('g', '2026-10', name, 'c', 0.1, **limits)); done += 1\n"
+        "    except BudgetExceeded: pass\n"
+        "print(done)",
+        [(ledger.database, writer) for writer in range(8)],
+    )
+    assert sum(map(int, printed)) == 50
+    assert ledger.spent("g").epsilon == 5.0
+
+
+def test_a_kill_after_the_charge_costs_budget(ledger: PrivacyLedger, kill: Callable[..., None]) -> None:
+    kill(
+        "import sys; from pathlib import Path; from resources.ledger import PrivacyLedger\n"
+        "ledger = PrivacyLedger(Path(sys.argv[1]))\n"
+        "ledger.charge('g', '2026-10', 'a', 'c', 0.4, limit_per_release=1.0, limit_per_year=1.0); die()",
+        ledger.database,
+    )
+    assert ledger.spent("g", year=2026).epsilon == 0.4
+    assert ledger.committed("g", "2026-10", "a") is None
+
+
+def test_a_second_child_level_release_is_refused(ledger: PrivacyLedger) -> None:
+    """Two releases of one dataset can intersect a child's classes to fewer than k."""
+    assert ledger.register_child_release("government", "child_summary", "2026-10", "d1", 5) == 1
+    assert ledger.register_child_release("government", "child_summary", "2026-10", "d1", 5) == 1
+    with pytest.raises(RepeatedReleaseRefused, match="2026-10") as caught:
+        ledger.register_child_release("government", "child_summary", "2026-11", "d2", 5)
+    assert "statistics instead" in str(caught.value)
+    ledger.register_child_release("academia", "child_summary", "2026-11", "d2", 10)
+    assert [one.release for one in ledger.child_releases("government")] == ["2026-10"]
+
+
+def test_an_erasure_makes_a_new_revision_of_the_same_release(ledger: PrivacyLedger) -> None:
+    """Erasure rewrites protected rows, so that their digest changes; the old one stays on record."""
+    ledger.register_child_release("government", "child_summary", "2026-10", "d1", 5)
+    assert ledger.register_child_release("government", "child_summary", "2026-10", "d2", 6) == 2
+    assert [one.classes_digest for one in ledger.child_releases("government")] == ["d1", "d2"]
+
+
+def test_amounts_are_whole_numbers_in_the_database(ledger: PrivacyLedger) -> None:
+    charge(ledger, "a", 0.1)
+    with sqlite3.connect(ledger.database) as connection:
+        assert connection.execute("SELECT epsilon FROM charge").fetchone() == (100_000_000,)
