@@ -15,3 +15,8 @@
 {% macro share(part, whole, digits=4) -%}
     round(cast({{ part }} as double) / nullif({{ whole }}, 0), {{ digits }})
 {%- endmacro %}
+
+{# A noisy count as a count of people: not below zero. `greatest` would make a withheld figure a zero. #}
+{% macro not_negative(figure) -%}
+    case when {{ figure }} < 0 then 0 else {{ figure }} end
+{%- endmacro %}

@@ -148,19 +148,12 @@ def judge(entity: TableContract, candidates: pl.DataFrame, references: Mapping[s
                 else references[column.references]
             )
             broken.append((f"{column.name}.reference", values.is_not_null() & ~values.is_in(known.implode())))
-    broken.append((f"{entity.key[0]}.unique", _older_duplicates(candidates, entity)))
+    broken.append((f"{entity.key[0]}.unique", landing.older_duplicates(candidates, entity.key, "modified_at")))
     return Conformed(candidates, landing.combine_rules(broken, candidates.height))
 
 
 def _is_self(entity: TableContract, column: Column) -> bool:
     return column.references is not None and column.references.split(".")[0] == entity.name
-
-
-def _older_duplicates(candidates: pl.DataFrame, entity: TableContract) -> pl.Series:
-    ranked = candidates.select(*entity.key, "modified_at", pl.int_range(pl.len()).alias("position"))
-    newest_first = ranked.sort("modified_at", descending=True, nulls_last=True, maintain_order=True)
-    numbered = newest_first.with_columns(pl.int_range(pl.len()).over(list(entity.key)).alias("rank"))
-    return numbered.sort("position")["rank"] > 0
 
 
 def referenced(entity: TableContract) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def measure(
         completeness=_completeness(entity, frame),
         accuracy=_accuracy(entity, frame, references),
         consistency=None if rows == 0 else 1.0 if failed_rules is None else failed_rules.null_count() / rows,
-        uniqueness=None if rows == 0 else frame.select(entity.key).n_unique() / rows,
+        uniqueness=_uniqueness(entity, frame),
         timeliness=_timeliness(entity, frame, now),
     )
 
@@ -103,6 +103,12 @@ def _completeness(entity: TableContract, frame: pl.DataFrame) -> float | None:
             cells += int(applies.sum())
             filled += int((applies & frame[column.name].is_not_null()).sum())
     return filled / cells if cells else None
+
+
+def _uniqueness(entity: TableContract, frame: pl.DataFrame) -> float | None:
+    """Of the rows that have a key: one without is incomplete, not a duplicate."""
+    keys = frame.select(entity.key).drop_nulls()
+    return keys.n_unique() / keys.height if keys.height else None
 
 
 def _applies(column: Column, frame: pl.DataFrame) -> pl.Series | None:

@@ -232,10 +232,10 @@ def _add_noise(figures: npt.NDArray[np.int64], sensitivity: int, epsilon: float)
     import opendp.prelude as opendp
 
     opendp.enable_features("contrib")
-    measurement = opendp.m.make_laplace(
+    measurement: Any = opendp.m.make_laplace(
         opendp.vector_domain(opendp.atom_domain(T="i64")), opendp.l1_distance(T="i64"), scale=sensitivity / epsilon
     )
-    spent = float(measurement.map(sensitivity))  # type: ignore[no-untyped-call]
+    spent = float(measurement.map(sensitivity))
     if spent > epsilon * (1 + 1e-9):
         raise RuntimeError("OpenDP reports a larger privacy loss than was allowed; nothing is released")
     return np.asarray(measurement(figures.tolist()), dtype=np.int64)

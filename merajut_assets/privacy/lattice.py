@@ -228,14 +228,16 @@ class Search:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.shape = tuple(attribute.levels for attribute in problem.attributes)
+        # Attributes with a single level are no dimension of the lattice: arrays have 64 dimensions at most.
+        self.free = [place for place, attribute in enumerate(problem.attributes) if attribute.levels > 1]
+        self.shape = tuple(problem.attributes[place].levels for place in self.free)
         size = int(np.prod([float(levels) for levels in self.shape]))
         if size > MAXIMUM_NODES:
             raise LatticeTooLarge(
                 f"the lattice has {size:.3g} nodes, more than the {MAXIMUM_NODES:,} that an exact search can hold; "
                 "use fewer levels or fewer quasi-identifiers"
             )
-        self.levels = np.indices(self.shape, dtype=np.int8).reshape(len(self.shape), -1)
+        self.levels = np.indices(self.shape, dtype=np.int8).reshape(len(self.shape), size)
         self.strides = [int(np.prod(self.shape[place + 1 :], dtype=np.int64)) for place in range(len(self.shape))]
         self.weights = [attribute.weight for attribute in problem.attributes]
         self.bound = self._bounds(np.arange(size), np.zeros(len(problem.counts), dtype=bool))
@@ -274,17 +276,28 @@ class Search:
                     for codes, cover in zip(attribute.codes, attribute.cover, strict=True)
                 ]
             )
-            total += attribute.weight * logarithms[self.levels[place][nodes]]
+            chosen = self.levels[self.free.index(place)][nodes] if attribute.levels > 1 else 0
+            total += attribute.weight * logarithms[chosen]
         return np.asarray(np.expm1(total / sum(self.weights)))
 
     def _node(self, number: int) -> tuple[int, ...]:
         return tuple(int(level) for level in self.levels[:, number])
 
+    def _full(self, number: int) -> tuple[int, ...]:
+        """A node's level for every attribute, those with a single level included."""
+        levels = [0] * len(self.problem.attributes)
+        for place, level in zip(self.free, self._node(number), strict=True):
+            levels[place] = level
+        return tuple(levels)
+
     def _finer(self, number: int) -> Integers:
         """Open nodes at or below a node."""
         inside = self.open.reshape(self.shape)[tuple(slice(0, level + 1) for level in self._node(number))]
         places = np.nonzero(inside)
-        return sum(place * stride for place, stride in zip(places, self.strides, strict=True))  # type: ignore[return-value]
+        numbers = np.zeros(len(places[0]) if places else int(self.open.sum()), dtype=np.int64)
+        for place, stride in zip(places, self.strides, strict=True):
+            numbers += place * stride
+        return numbers
 
     def _prune_projections(self, width: int) -> None:
         """Close every node whose projection on `width` attributes already suppresses too much."""
@@ -295,7 +308,7 @@ class Search:
             needed: Flags = np.asarray(open_nodes.any(axis=others)) if others else open_nodes.copy()
             if not needed.any():
                 return
-            projection = project(self.problem, chosen)
+            projection = project(self.problem, tuple(self.free[place] for place in chosen))
             # From coarse to fine, so that one infeasible combination settles all finer ones.
             for combination in sorted(map(tuple, np.argwhere(needed).tolist()), key=sum, reverse=True):
                 if needed[combination] and not evaluate(projection, combination).feasible:
@@ -337,8 +350,7 @@ class Search:
                 low = middle + 1
 
     def _check(self, number: int) -> bool:
-        node = self._node(number)
-        result = evaluate(self.problem, node)
+        result = evaluate(self.problem, node := self._full(number))
         self.solution.nodes_checked += 1
         if not result.feasible:
             self.open[self._finer(number)] = False

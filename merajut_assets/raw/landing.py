@@ -154,7 +154,7 @@ def judge(parsed: Parsed, contract: TableContract) -> pl.Series:
     broken = [(f"{column}.type", failed) for column, failed in parsed.failures.items()]
     broken += broken_rules(frame.drop(UNPARSED), contract)
     if contract.key:
-        broken.append((f"{contract.key[0]}.unique", _repeated(frame, contract)))
+        broken.append((f"{contract.key[0]}.unique", older_duplicates(frame, contract.key, contract.modified_column)))
     return combine_rules(broken, frame.height)
 
 
@@ -189,15 +189,19 @@ def _rule_name(column: str, check: str, context: str) -> str:
     return f"{column}.{_CHECK_NAMES.get(check.split('(')[0], 'type')}"
 
 
-def _repeated(frame: pl.DataFrame, contract: TableContract) -> pl.Series:
-    """Of rows with one key only the newest is good; without times of change, the first."""
-    key = list(contract.key)
-    changed = pl.col(contract.modified_column) if contract.modified_column else pl.lit(None, dtype=pl.Datetime)
-    newest_first = frame.select(*key, changed.alias("changed"), pl.int_range(pl.len()).alias("position")).sort(
-        "changed", descending=True, nulls_last=True, maintain_order=True
+def older_duplicates(frame: pl.DataFrame, key: Sequence[str], changed: str | None) -> pl.Series:
+    """Of rows with one key all but the newest; without times of change, all but the first.
+    A row without a key is nobody's duplicate."""
+    keys = frame.select(key)
+    if keys.n_unique() == frame.height:
+        return pl.repeat(False, frame.height, eager=True)
+    newest = pl.col(changed) if changed else pl.lit(None, dtype=pl.Datetime)
+    newest_first = frame.select(*key, newest.alias("_changed"), pl.int_range(pl.len()).alias("_position")).sort(
+        "_changed", descending=True, nulls_last=True, maintain_order=True
     )
-    rank = newest_first.with_columns(pl.int_range(pl.len()).over(key).alias("rank")).sort("position")["rank"]
-    return (rank > 0) & frame.select(pl.all_horizontal(pl.col(key).is_not_null()))[:, 0]
+    numbered = newest_first.with_columns(pl.int_range(pl.len()).over(list(key)).alias("_rank"))
+    rank = numbered.sort("_position")["_rank"]
+    return (rank > 0) & keys.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
 
 
 def combine_rules(broken: Sequence[tuple[str, pl.Series]], rows: int) -> pl.Series:
@@ -282,6 +286,8 @@ def row_keys(
         known = subject_keys(subject, ids.drop_nulls().unique().to_list())
         parts.append([True if value is None else known.get(value) for value in ids.to_list()])
     table_key = named_key(f"row/{'/'.join(contract.asset_key)}")
+    if not parts:
+        return [table_key] * frame.height
     return [_combined(row, table_key) for row in zip(*parts, strict=True)]
 
 

@@ -309,6 +309,17 @@ def test_key_space_beyond_64_bits() -> None:
     assert verify(release.frame, names)["classes"] == release.report["classes"] == 1000
 
 
+def test_a_wide_key_does_not_lose_its_first_column() -> None:
+    """Seventy columns of two values: unguarded, the first one would be shifted out of 64 bits and two classes
+    of two would be published as one class of four."""
+    names = [f"q{number}" for number in range(70)]
+    rows = [dict.fromkeys(names, "a")] * 2 + [dict.fromkeys(names, "b")] * 3
+    rows += [{**dict.fromkeys(names, "a"), "q0": "b"}] * 2
+    policy = Policy.model_validate({"quasi_identifiers": {name: {"prefix": [1]} for name in names}, "k": 3})
+    assert anonymise(pl.DataFrame(rows), policy).frame is None
+    assert anonymise(pl.DataFrame(rows), policy.model_copy(update={"k": 2})).report["classes"] == 3
+
+
 def test_missing_columns_and_null_subjects_are_refused() -> None:
     """A row without a subject would be counted as one more child than is known."""
     policy = Policy.model_validate({"quasi_identifiers": {"zip": {"prefix": [1]}}, "k": 1, "subject": "child"})

@@ -143,6 +143,19 @@ def means_frame(groups: int, size: int) -> pl.DataFrame:
     )
 
 
+def test_a_mean_spends_its_epsilon_on_count_and_sum() -> None:
+    """Half each: were both given all of ε, the release would cost twice what the ledger charged."""
+    epsilon = 0.8
+    frame = means_frame(groups=5000, size=1)
+    result = release_means(frame, {"group": range(5000)}, "score", (0, 10), epsilon, subject="child")
+    assert result.get_column("count_noise_scale").unique().to_list() == [pytest.approx(2 / epsilon)]
+    assert result.get_column("noise_scale").unique().to_list() == [pytest.approx(5 * 2 / epsilon)]
+    p = math.exp(-epsilon / 2)
+    variance, size = 2 * p / (1 - p) ** 2, mean_absolute_noise(2 / epsilon)
+    measured = np.abs(result.get_column("count").to_numpy() - 1).mean()
+    assert abs(measured - size) < SIGMAS * math.sqrt((variance - size**2) / 5000)
+
+
 def test_mean_intervals_cover() -> None:
     """About 95 % of the intervals hold the true mean; the band is six standard errors plus 1.5 points
     for the approximation that the simulation makes around a noisy denominator."""
@@ -151,6 +164,11 @@ def test_mean_intervals_cover() -> None:
     result = release_means(frame, {"group": range(groups)}, "score", (0, 10), 1.0, subject="child")
     assert not result.get_column("is_withheld").any()
     truth = frame.group_by("group").agg(pl.col("score").mean().alias("truth"))
+    # The sum's noise, worked back out of the published figures, must be as large as is stated.
+    true_sum = (pl.col("truth") - 5) * size
+    noise = result.join(truth, on="group").select((pl.col("mean") - 5) * pl.col("count") - true_sum).to_series()
+    scale = result.item(0, "noise_scale")
+    assert abs(float(np.abs(noise.to_numpy()).mean()) - scale) < SIGMAS * scale / math.sqrt(groups)
     inside = (
         result.join(truth, on="group")
         .select((pl.col("interval_low") <= pl.col("truth")) & (pl.col("truth") <= pl.col("interval_high")))

@@ -314,16 +314,14 @@ def education_table(shared: Shared, block: Block, registrations: Registrations) 
     ability = generator.normal(0.0, 4.0, len(registrations))
     school_draw = generator.random((len(registrations), len(EDUCATION_LEVELS)))
     prefers_smk = flags(generator, 0.48, len(registrations))
-    parts = []
-    for year in range(last_end - 3, last_end):
-        begin = day_number(EPOCH.replace(year=year, month=7, day=1))
-        end = day_number(EPOCH.replace(year=year + 1, month=6, day=30))
-        age = (begin - registrations.birth_day) / _DAYS_A_YEAR
-        was_there = (
-            (registrations.admission_day <= end - 60) & (registrations.exit_day >= end) & (age >= 4.0) & (age < 19.0)
-        )
-        child = np.flatnonzero(was_there)
-        parts.append((child, np.full(len(child), begin), np.full(len(child), end), np.full(len(child), year)))
+    parts: list[tuple[Integers, Integers, Integers, Integers]] = []
+    for first in range(last_end - 3, last_end):
+        july = day_number(EPOCH.replace(year=first, month=7, day=1))
+        june = day_number(EPOCH.replace(year=first + 1, month=6, day=30))
+        years = (july - registrations.birth_day) / _DAYS_A_YEAR
+        was_there = (registrations.admission_day <= june - 60) & (registrations.exit_day >= june)
+        pupils = np.flatnonzero(was_there & (years >= 4.0) & (years < 19.0))
+        parts.append((pupils, np.full(len(pupils), july), np.full(len(pupils), june), np.full(len(pupils), first)))
     child, begin, end, year = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((year, child))
     child, begin, end, year = child[order], begin[order], end[order], year[order]

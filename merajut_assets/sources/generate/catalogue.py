@@ -58,9 +58,7 @@ TABLES: tuple[tuple[str, str], ...] = (
     ("media", "interactions"),
     ("reference", "population"),
 )
-_CONTRACTS = {
-    (contract.system, contract.name): contract for contract in declared_tables() if contract.layer == "raw"
-}
+_CONTRACTS = {(contract.system, contract.name): contract for contract in declared_tables() if contract.layer == "raw"}
 
 
 def system_of(name: str) -> System:

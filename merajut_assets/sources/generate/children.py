@@ -137,7 +137,8 @@ def make_registrations(shared: Shared, block: Block) -> tuple[Registrations, Fam
         reason=reason,
         abuse=_abuse(generator, reason),
     )
-    return (*_with_second_registrations(shared, block, registrations, families),)
+    registrations, truth = _with_second_registrations(shared, block, registrations)
+    return registrations, families, truth
 
 
 def _family_sizes(generator: np.random.Generator, children: int) -> Integers:
@@ -211,17 +212,17 @@ def _villages(shared: Shared, generator: np.random.Generator, region: Integers) 
 
 def _abuse(generator: np.random.Generator, reason: Integers) -> Integers:
     """Main abuse found, by reason for care (rows of ABUSE_TYPES)."""
+    # Columns in the order of ABUSE_TYPES.
     by_reason = np.tile(np.array([0.88, 0.04, 0.03, 0.03, 0.01, 0.01]), (len(REASONS_FOR_CARE), 1))
     by_reason[REASONS_FOR_CARE.index("abuse")] = [0.0, 0.05, 0.40, 0.25, 0.18, 0.12]
     by_reason[REASONS_FOR_CARE.index("neglect")] = [0.25, 0.60, 0.05, 0.08, 0.01, 0.01]
     by_reason[REASONS_FOR_CARE.index("abandonment")] = [0.60, 0.30, 0.04, 0.04, 0.01, 0.01]
-    assert by_reason.shape[1] == len(ABUSE_TYPES)
     return draw_each(generator, by_reason[reason])
 
 
 def _with_second_registrations(
-    shared: Shared, block: Block, first: Registrations, families: Families
-) -> tuple[Registrations, Families, list[pl.DataFrame]]:
+    shared: Shared, block: Block, first: Registrations
+) -> tuple[Registrations, list[pl.DataFrame]]:
     generator = block.stream("panti.children.second")
     able = np.flatnonzero(~first.has_left & (first.admission_day < block.last_day - _DUPLICATE_LEAST_STAY))
     wanted = min(max(2, round(dirt.DUPLICATE_REGISTRATIONS * len(first))), len(able))
@@ -269,7 +270,7 @@ def _with_second_registrations(
         abuse=both(first.abuse, first.abuse[chosen]),
     )
     originals = first.key.gather(chosen)
-    return registrations, families, _second_registration_truth(second_key, originals, without)
+    return registrations, _second_registration_truth(second_key, originals, without)
 
 
 def _second_registration_truth(second_key: pl.Series, original: pl.Series, without: Flags) -> list[pl.DataFrame]:
@@ -348,7 +349,7 @@ def make_guardians(shared: Shared, block: Block, families: Families) -> Guardian
     for name, (youngest, eldest) in _GUARDIAN_AGES.items():
         is_such = relationship == _RELATIONSHIPS.index(name)
         low, high = np.where(is_such, youngest, low), np.where(is_such, eldest, high)
-    age = between(generator, np.floor(low * _DAYS_A_YEAR).astype(int), np.floor(high * _DAYS_A_YEAR).astype(int), len(family))
+    age = between(generator, low * 365, high * 365, len(family))
     village = families.village[family]
     nik = people.identity_numbers(
         places.district_number[village], block.last_day - age, is_female, block.index, block.parameters.identity_slots
@@ -381,22 +382,16 @@ _OCCUPATIONS = (
 )
 
 
-def consents_table(block: Block, registrations: Registrations, families: Families, guardians: Guardians) -> pl.DataFrame:
+def consents_table(
+    block: Block, registrations: Registrations, families: Families, guardians: Guardians
+) -> pl.DataFrame:
     """Rows of panti.consents: the decisions of each family for each purpose, one row per decision."""
     generator = block.stream("panti.consents")
     first = np.flatnonzero(~registrations.is_second)
-    state = np.stack(
-        [
-            draw(generator, (GRANTED[purpose], WITHDRAWN + max(0.0, _refused(purpose)), EXPIRED, MISSING), len(families.size))
-            for purpose in CONSENT_PURPOSES
-        ],
-        axis=1,
-    )
+    count = len(families.size)
+    state = np.stack([draw(generator, _shares(purpose), count) for purpose in CONSENT_PURPOSES], axis=1)
     refused = np.stack(
-        [
-            flags(generator, _refused(purpose) / (WITHDRAWN + _refused(purpose)), len(families.size))
-            for purpose in CONSENT_PURPOSES
-        ],
+        [flags(generator, _refused(purpose) / (WITHDRAWN + _refused(purpose)), count) for purpose in CONSENT_PURPOSES],
         axis=1,
     )
     purposes = len(CONSENT_PURPOSES)
@@ -406,9 +401,7 @@ def consents_table(block: Block, registrations: Registrations, families: Familie
     states = state[family, purpose]
     is_refused = refused[family, purpose] & (states == _WITHDRAWN)
     last = block.last_day
-    decided = np.minimum(
-        registrations.admission_day[child] + between(generator, 0, 90, len(child)), last - 2
-    )
+    decided = np.minimum(registrations.admission_day[child] + between(generator, 0, 90, len(child)), last - 2)
     has_limit = (states == _GRANTED) & flags(generator, _LIMITED_VALIDITY, len(child))
     until = np.where(
         states == _EXPIRED,
@@ -443,7 +436,13 @@ def consents_table(block: Block, registrations: Registrations, families: Familie
     )
 
 
+def _shares(purpose: str) -> tuple[float, float, float, float]:
+    """Shares of families that granted, withdrew or refused, let it run out, were not asked."""
+    return GRANTED[purpose], WITHDRAWN + _refused(purpose), EXPIRED, MISSING
+
+
 def _refused(purpose: str) -> float:
+    """Share of families that refused from the beginning."""
     return round(1.0 - GRANTED[purpose] - WITHDRAWN - EXPIRED - MISSING, 6)
 
 
@@ -461,8 +460,12 @@ def _decisions_again(
 
 
 def consent_states(
-    registrations: Registrations, consents: pl.DataFrame, refused_consents: pl.Series, refused_children: pl.Series,
-    merged: pl.Series, until: str,
+    registrations: Registrations,
+    consents: pl.DataFrame,
+    refused_consents: pl.Series,
+    refused_children: pl.Series,
+    merged: pl.Series,
+    until: str,
 ) -> pl.DataFrame:
     """What each registered child's guardian allows on the day `until`: one row per purpose.
 

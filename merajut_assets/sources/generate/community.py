@@ -138,7 +138,7 @@ def make_volunteers(shared: Shared, block: Block, employees: pl.DataFrame, is_wo
         full_name=name,
         email=mail,
         phone=only(people.phones(generator, count), flags(generator, 0.95, count)),
-        birth_date=only(dates(block.last_day - between(generator, 18 * 365, 62 * 365, count)), flags(generator, 0.9, count)),
+        birth_date=dates(block.last_day - between(generator, 18 * 366, 62 * 365, count), flags(generator, 0.9, count)),
         sex=only(pick(("M", "F"), is_female.astype(np.int64)), flags(generator, 0.96, count)),
         regency_code=pick(shared.places.regency_code, np.where(flags(generator, 0.7, count), near, home)),
         employee_id=only(pick(employees["employee_id"], row), is_sent),

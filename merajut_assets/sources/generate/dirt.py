@@ -141,12 +141,8 @@ def plant(
         free[positions] = False
         rows = frame[positions]
         changed = kind.change(rows, generator)
-        truth.append(
-            planted_rows(contract, rows[key], kind.kind, kind.outcome, rule=kind.rule, column=kind.column)
-        )
-        columns = [
-            pl.Series(name, values, dtype=frame.schema[name], strict=False) for name, values in changed.items()
-        ]
+        truth.append(planted_rows(contract, rows[key], kind.kind, kind.outcome, rule=kind.rule, column=kind.column))
+        columns = [pl.Series(name, values, dtype=frame.schema[name], strict=False) for name, values in changed.items()]
         if kind.copies:
             copies.append(rows.with_columns(columns))
             continue
@@ -282,9 +278,7 @@ def misspelling(*columns: str) -> Change:
     """Names as a hurried clerk writes them."""
 
     def change(rows: pl.DataFrame, generator: np.random.Generator) -> dict[str, list[object]]:
-        return {
-            column: [misspelt(name, generator) if name else name for name in rows[column]] for column in columns
-        }
+        return {column: [misspelt(name, generator) if name else name for name in rows[column]] for column in columns}
 
     return change
 
@@ -352,7 +346,6 @@ def out_of_range(column: str, change: Change, rate: float = RARE, where: pl.Expr
 def required(column: str, rate: float = RARE) -> Plant:
     """A column that must not be empty is."""
     return Plant("missing_mandatory", rate, set_to(column, None), rule=f"{column}.required", column=column)
-
 
 
 def wrong_nik(way: str) -> Change:

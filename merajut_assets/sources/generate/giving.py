@@ -167,5 +167,3 @@ def _allocations(block: Block, gift: pl.Series, amount: Floats, day: Integers, s
         amount=pl.Series(part),
         modified_at=moments(generator, np.minimum(day[of] + between(generator, 0, 10, len(of)), block.last_day)),
     )
-
-

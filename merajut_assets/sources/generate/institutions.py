@@ -103,9 +103,7 @@ def staff_table(shared: Shared, block: Block) -> pl.DataFrame:
 def _month_ends(parameters: Parameters) -> list[int]:
     """The last days of the twelve months up to `until`."""
     first_of_month = pl.Series([parameters.until.replace(day=1)])
-    ends = [
-        first_of_month.dt.offset_by(f"-{months}mo").dt.month_end()[0] for months in range(_SUPPLY_MONTHS)
-    ]
+    ends = [first_of_month.dt.offset_by(f"-{months}mo").dt.month_end()[0] for months in range(_SUPPLY_MONTHS)]
     last = parameters.until
     return sorted(day_number(min(end, last)) for end in ends)
 

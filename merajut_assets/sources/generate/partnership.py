@@ -193,7 +193,8 @@ def _vendors(shared: Shared) -> pl.DataFrame:
     count = len(shared.vendors)
     family = people.last_names(generator, count)
     kind = pick(("CV", "PT", "UD", "Koperasi"), generator.integers(0, 4, count))
-    trade = pick(("Pangan", "Alat Tulis", "Obat & Alat Kesehatan", "Tekstil", "Bangunan"), generator.integers(0, 5, count))
+    trades = ("Pangan", "Alat Tulis", "Obat & Alat Kesehatan", "Tekstil", "Bangunan")
+    trade = pick(trades, generator.integers(0, len(trades), count))
     classes = ("none", "women_owned", "social_enterprise", "disability_owned", "small_local")
     return table(
         vendor_id=shared.vendors,

@@ -84,7 +84,9 @@ def phones(generator: np.random.Generator, count: int) -> pl.Series:
     return joined(prefix, numbered("", generator.integers(10_000_000, 100_000_000, count), 8))
 
 
-def mail_addresses(generator: np.random.Generator, names: pl.Series, unique: Integers, host: pl.Series | None = None) -> pl.Series:
+def mail_addresses(
+    generator: np.random.Generator, names: pl.Series, unique: Integers, host: pl.Series | None = None
+) -> pl.Series:
     """Addresses under reserved domains, unique by a number."""
     local = names.str.to_lowercase().str.replace_all(r"[^a-z]+", ".")
     hosts = pick(_MAIL_HOSTS, generator.integers(0, len(_MAIL_HOSTS), len(names))) if host is None else host

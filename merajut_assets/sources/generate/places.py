@@ -7,21 +7,21 @@ arrays to draw from; it draws nothing itself.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from merajut_assets.sources.crosswalk import map_regencies, with_regency_code
 from merajut_assets.sources.generate.columns import Floats, Integers
 
 REGENCIES = Path("wilayah/regencies.csv")
-DISTRICTS = Path("wilayah/districts.csv")
 VILLAGES = Path("wilayah/villages.csv")
 SCHOOLS = Path("school_register/schools.parquet")
+ALIASES = Path("crosswalk/regency_aliases.csv")
 POPULATION = Path("world_bank/population.csv")
-INPUTS = (REGENCIES, DISTRICTS, VILLAGES, SCHOOLS, POPULATION)
+INPUTS = (REGENCIES, VILLAGES, SCHOOLS, ALIASES, POPULATION)
 COUNTRY = "IDN"
 SCHOOL_LEVELS = ("sd", "smp", "sma", "smk")
 # Schools of a town have more pupils than those of the countryside; without a figure for each
@@ -88,6 +88,7 @@ def read_places(reference: Path) -> Places:
     counts = ranges["villages"].fill_null(0).to_numpy().astype(np.int64)
     if not len(regencies) or not counts.all():
         raise GenerationError(f"{VILLAGES} has no village for some district of {REGENCIES}; ship both of one edition")
+    codes = villages["code"]
     register = _register(reference, regencies)
     inhabitants, year = _inhabitants(reference)
     return Places(
@@ -95,8 +96,8 @@ def read_places(reference: Path) -> Places:
         regency_name=regencies["name"],
         province=regencies["code"].str.slice(0, 2).cast(pl.Int64).to_numpy(),
         weight=_weights(regencies, register),
-        village_code=villages["code"],
-        district_number=villages["code"].str.slice(0, 8).str.replace_all(".", "", literal=True).cast(pl.Int64).to_numpy(),
+        village_code=codes,
+        district_number=codes.str.slice(0, 8).str.replace_all(".", "", literal=True).cast(pl.Int64).to_numpy(),
         first_village=np.concatenate([[0], np.cumsum(counts)[:-1]]),
         village_count=counts,
         schools={level: _schools(level, regencies, register) for level in SCHOOL_LEVELS},
@@ -112,30 +113,18 @@ def _existing(reference: Path, name: Path) -> Path:
     return path
 
 
-def _plain(name: str) -> str:
-    """A district's name as both registers write it: type, then letters only."""
-    text = re.sub(r"^(kabupaten|kab\.?)\s+", "kab ", name.strip().lower())
-    if not text.startswith(("kab ", "kota ")):
-        text = f"kab {text}"
-    kind, _, rest = text.partition(" ")
-    return kind + re.sub(r"^administrasi|[^a-z]", "", rest.replace("administrasi", "").replace("adm.", ""))
-
-
 def _register(reference: Path, regencies: pl.DataFrame) -> pl.DataFrame:
-    """Schools with the Kemendagri code of their district, where the district's name is the same.
-
-    A school whose district is written otherwise is left out: the generator needs real schools in
-    the right place, not all of them."""
-    register = pl.read_parquet(_existing(reference, SCHOOLS), columns=["npsn", "bentuk", "kabupaten_kota"])
-    names = register.select(pl.col("kabupaten_kota").unique(maintain_order=True))
-    known = {_plain(name): code for code, name in regencies.select("code", "name").iter_rows()}
-    names = names.with_columns(
-        pl.Series("regency_code", [known.get(_plain(name)) for name in names["kabupaten_kota"]], dtype=pl.String)
-    )
+    """Schools (npsn, level, regency_code) of all regions that the crosswalk knows, by region."""
+    register = pl.read_parquet(
+        _existing(reference, SCHOOLS), columns=["npsn", "bentuk", "kode_kab_kota", "kabupaten_kota"]
+    ).rename({"kode_kab_kota": "dapodik_regency_code", "kabupaten_kota": "regency_name"})
+    aliases = pl.read_csv(_existing(reference, ALIASES), infer_schema=False)
+    regions = register.select("dapodik_regency_code", "regency_name").unique()
+    mapping = map_regencies(regions, regencies.select("code", "name"), aliases)
     return (
-        register.join(names, on="kabupaten_kota", how="inner")
-        .filter(pl.col("regency_code").is_not_null() & pl.col("npsn").str.contains(r"^\w{8}$"))
-        .select(pl.col("npsn"), pl.col("bentuk").str.to_lowercase().alias("level"), "regency_code")
+        with_regency_code(register, mapping)
+        .filter(pl.col("regency_code").is_not_null())
+        .select("npsn", pl.col("bentuk").str.to_lowercase().alias("level"), "regency_code")
         .unique("npsn", keep="first", maintain_order=True)
         .sort("regency_code", "npsn")
     )

@@ -9,8 +9,8 @@ from merajut_assets.sources.generate.dirt import (
     Plant,
     duplicate_key,
     impossible_date,
-    misspelling,
     missing,
+    misspelling,
     multiplied,
     not_allowed,
     orphan,
@@ -147,9 +147,7 @@ PLANTS: dict[tuple[str, str], tuple[Plant, ...]] = {
         impossible_date("occurred_on"),
         _UNKNOWN_CHILD,
     ),
-    ("panti", "orphanages"): (
-        Plant("missing_value", 0.01, set_to("licence_number", None), column="licence_number"),
-    ),
+    ("panti", "orphanages"): (Plant("missing_value", 0.01, set_to("licence_number", None), column="licence_number"),),
     ("panti", "supplies"): (
         out_of_range("quantity", multiplied("quantity", -1.0), where=pl.col("quantity") > 0.0),
         not_allowed("category", "toys"),

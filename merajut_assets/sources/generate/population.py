@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from merajut_assets.sources.generate.columns import Floats
-from merajut_assets.sources.generate.plan import Parameters
 from merajut_assets.sources.generate.places import Places
+from merajut_assets.sources.generate.plan import Parameters
 
 OLDEST = 90
 _MEN_AT_BIRTH = 0.512

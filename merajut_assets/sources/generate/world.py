@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,7 @@ from merajut_assets.sources.generate import (
     partnership,
 )
 from merajut_assets.sources.generate.catalogue import TABLES, contract_of, location_of, system_of
+from merajut_assets.sources.generate.columns import Flags
 from merajut_assets.sources.generate.places import GenerationError, digest, read_places
 from merajut_assets.sources.generate.plan import EDITION, Block, Parameters, Progress
 from merajut_assets.sources.generate.plants import PLANTS
@@ -87,11 +89,13 @@ def generate_world(
     bytes; a world of equal parameters that is already there is left alone. `progress` is called
     with a step's name, steps done and steps in all.
 
-    GenerationError: fewer than one child, a reference input is missing, or another process is
+    GenerationError: fewer than one child, a negative seed, a reference input is missing, or another process is
     generating into the same directory."""
     began = time.monotonic()
     if children < 1:
         raise GenerationError(f"a world needs at least one child; {children} were asked for")
+    if seed < 0:
+        raise GenerationError("the seed must not be negative")
     parameters = Parameters(children, seed, until)
     record = {
         "edition": EDITION,
@@ -177,7 +181,13 @@ def make_block(shared: Shared, block: Block) -> BlockWorld:
     return BlockWorld(tables, pl.concat([planted, story_truth]), states)
 
 
-def _plant_all(tables: Tables, refusals: dirt.Refusals, stream: object, eligible: dict) -> pl.DataFrame:
+def _plant_all(
+    tables: Tables,
+    refusals: dirt.Refusals,
+    stream: Callable[[str], np.random.Generator],
+    eligible: Mapping[tuple[str, str], Flags],
+) -> pl.DataFrame:
+    """Plants the dirt of all tables given, in place, and tells what follows from it."""
     planted: list[pl.DataFrame] = [pl.DataFrame(schema=dirt.PLANTED_SCHEMA)]
     for name in TABLES:
         if name not in tables:
@@ -313,7 +323,7 @@ def _sizes(out: Path) -> dict[str, int]:
     }
 
 
-def _present(out: Path, record: dict[str, object]) -> dict | None:
+def _present(out: Path, record: Mapping[str, object]) -> dict[str, Any] | None:
     """What `world.json` says when a world of these parameters is there and complete."""
     try:
         present = json.loads((out / WORLD).read_text(encoding="utf-8"))

@@ -76,9 +76,7 @@ class DatabaseTable(TableWriter):
 
     def append(self, frame: pl.DataFrame) -> None:
         if self._insert is None:
-            columns = ", ".join(
-                f'"{name}" {_SQLITE_TYPES.get(dtype, "TEXT")}' for name, dtype in frame.schema.items()
-            )
+            columns = ", ".join(f'"{name}" {_SQLITE_TYPES.get(dtype, "TEXT")}' for name, dtype in frame.schema.items())
             self._connection.execute(f'CREATE TABLE "{self._table}" ({columns})')
             marks = ", ".join("?" * frame.width)
             self._insert = f'INSERT INTO "{self._table}" VALUES ({marks})'  # noqa: S608 — names of our contracts
@@ -164,9 +162,9 @@ class XmlTable(_FileTable):
                 for character, escape in _XML_ESCAPES:
                     text = text.str.replace_all(character, escape, literal=True)
             parts.append(
-                pl.when(value.is_null()).then(pl.lit(f"<{name}/>")).otherwise(
-                    pl.concat_str(pl.lit(f"<{name}>"), text, pl.lit(f"</{name}>"))
-                )
+                pl.when(value.is_null())
+                .then(pl.lit(f"<{name}/>"))
+                .otherwise(pl.concat_str(pl.lit(f"<{name}>"), text, pl.lit(f"</{name}>")))
             )
         parts.append(pl.lit(f"</{record}>\n"))
         lines = frame.select(pl.concat_str(parts)).to_series()

@@ -44,7 +44,7 @@ topics as (
     select
         release, regency_code, 'children', 'in_care',
         null, null, null, null, null, null,
-        greatest(child_count_estimate, 0), interval_low, interval_high, expected_relative_error, is_withheld
+        {{ not_negative('child_count_estimate') }}, interval_low, interval_high, expected_relative_error, is_withheld
     from {{ ref('fct_child_estimate') }}
     where stakeholder = 'community' and province_code <> '*'
 )

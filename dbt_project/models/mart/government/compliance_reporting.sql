@@ -46,8 +46,8 @@ estimates as (
         release,
         'ID' as jurisdiction,
         province_code,
-        greatest(sum(child_count_estimate), 0) as child_count_estimate,
-        sqrt(sum(power(greatest(interval_high - child_count_estimate, 0), 2))) as half_width
+        {{ not_negative('sum(child_count_estimate)') }} as child_count_estimate,
+        sqrt(sum(power({{ not_negative('interval_high - child_count_estimate') }}, 2))) as half_width
     from {{ ref('fct_child_estimate') }}
     where stakeholder = 'government' and statistic = 'child_count_by_province'
     group by release, province_code
@@ -82,7 +82,7 @@ select
     incidents.incidents::bigint as incidents,
     coalesce(incidents.incident_kinds_withheld, 0) as incident_kinds_withheld,
     estimates.child_count_estimate,
-    greatest(estimates.child_count_estimate - estimates.half_width, 0) as child_count_interval_low,
+    {{ not_negative('estimates.child_count_estimate - estimates.half_width') }} as child_count_interval_low,
     estimates.child_count_estimate + estimates.half_width as child_count_interval_high,
     estimates.half_width / greatest(estimates.child_count_estimate, 1) as child_count_relative_error
 from areas

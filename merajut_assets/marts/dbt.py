@@ -1,0 +1,302 @@
+"""The dbt models as Dagster assets: from the release's verified tables to its marts.
+
+Here belongs how a run of dbt becomes materialisations and checks. What the models are is in dbt_project/,
+how its manifest is prepared in `project`. dbt's own tests appear as one blocking check per model, because a
+check each would cost more than they do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
+
+from merajut_assets.marts.dbt_sources import DBT_PROJECT, WAREHOUSE_DATABASE
+from merajut_assets.marts.lineage import ColumnLineage
+from merajut_assets.marts.project import (
+    MANIFEST,
+    Node,
+    asset_path,
+    dbt_executable,
+    load_lineage,
+    load_manifest,
+    mart_stakeholder,
+    tables,
+)
+from partitions import release_partitions
+from resources.lakehouse import Lakehouse
+from resources.warehouse import Warehouse
+
+WAREHOUSE_GROUP = "warehouse"
+# Everybody who opens a build file: DuckDB allows one writer or many readers.
+WAREHOUSE_POOL = "warehouse"
+CHECK_NAME = "dbt_tests"
+BUILD_FILE_VARIABLE = "MERAJUT_BUILD_FILE"
+_PARTIAL_PARSE = "partial_parse.msgpack"
+
+
+class MartTranslator(DagsterDbtTranslator):
+    """Names dbt's nodes as the rest of the graph does, and says who owns them and how sensitive they are."""
+
+    def __init__(self, lineage: ColumnLineage) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=False, enable_source_metadata=False))
+        self._lineage = lineage
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        node = self.get_resource_props(manifest, unique_id)
+        meta = node["config"]["meta"]
+        spec = super().get_asset_spec(manifest, unique_id, project).replace_attributes(
+            key=dg.AssetKey(asset_path(node)),
+            description=str(node["description"]).strip(),
+            group_name=mart_stakeholder(node) or WAREHOUSE_GROUP,
+            owners=[meta["owner"]],
+        )
+        metadata = {"privacy_step": meta["privacy_step"]} if "privacy_step" in meta else {}
+        return spec.merge_attributes(
+            tags={"sensitivity": meta["sensitivity"]},
+            metadata={**metadata, **lineage_metadata(manifest, self._lineage, unique_id)},
+        )
+
+
+def lineage_metadata(manifest: Mapping[str, Any], lineage: ColumnLineage, unique_id: str) -> dict[str, Any]:
+    """Dagster's column lineage of a model; empty for a source."""
+    columns = lineage.get(unique_id)
+    if columns is None:
+        return {}
+    known = {**manifest["sources"], **manifest["nodes"]}
+    deps = {
+        column: [dg.TableColumnDep(dg.AssetKey(asset_path(known[owner])), name) for owner, name in origins]
+        for column, origins in columns.items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
+
+
+def dbt_resource() -> DbtCliResource:
+    """The resource `dbt`: the pipeline's target, without a log file and without asking the network anything."""
+    return DbtCliResource(
+        project_dir=str(DBT_PROJECT),
+        profiles_dir=str(DBT_PROJECT),
+        target="pipeline",
+        dbt_executable=str(dbt_executable()),
+        global_config_flags=["--log-level-file", "none", "--no-use-colors"],
+    )
+
+
+# ── the assets ───────────────────────────────────────────────────────────────────────────
+
+
+def build_mart_assets(
+    manifest_path: Path = MANIFEST,
+    *,
+    automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None,
+    freshness_policy: dg.FreshnessPolicy | None = None,
+) -> dg.AssetsDefinition:
+    """All models as one asset step, partitioned by release. Raises ManifestError when there is no manifest.
+
+    Needs the resources `lakehouse` and `dbt`. Reads the prepared manifest and nothing else.
+    """
+    manifest = load_manifest(manifest_path)
+    translator = MartTranslator(load_lineage(manifest_path))
+    nodes = {dg.AssetKey(asset_path(node)): node for node in tables(manifest)}
+    specs = [
+        translator.get_asset_spec(manifest, node["unique_id"], None).replace_attributes(
+            automation_condition=automation_condition, freshness_policy=freshness_policy
+        )
+        for node in nodes.values()
+    ]
+
+    @dg.multi_asset(
+        name="marts",
+        specs=specs,
+        check_specs=[_check_spec(key) for key in nodes],
+        partitions_def=release_partitions,
+        can_subset=True,
+        pool=WAREHOUSE_POOL,
+    )
+    def marts(
+        context: dg.AssetExecutionContext, lakehouse: Lakehouse, dbt: DbtCliResource
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        release = context.partition_key
+        loaded = lakehouse.load_release_tables(release)
+        context.log.info(f"{len(loaded)} verified tables with {sum(loaded.values())} rows loaded for {release}")
+        selected = [nodes[key] for key in context.selected_asset_keys]
+        checked = {key.asset_key for key in context.selected_asset_check_keys}
+        outcome = run_dbt(dbt, manifest, lakehouse, release, selected, [nodes[key] for key in checked])
+        rows = count_rows(lakehouse.warehouse, release, [node for node in selected if outcome.is_built(node)])
+        for key, node in _in_build_order(nodes, outcome):
+            if key in context.selected_asset_keys and outcome.is_built(node):
+                lineage = lineage_metadata(manifest, load_lineage(manifest_path), node["unique_id"])
+                yield dg.MaterializeResult(
+                    asset_key=key,
+                    metadata={
+                        "dagster/row_count": rows[node["unique_id"]],
+                        **lineage,
+                        "build_seconds": outcome.seconds(node),
+                    },
+                )
+            if key in checked:
+                yield outcome.check_result(key, node)
+        unbuilt = [str(node["name"]) for node in selected if not outcome.is_built(node)]
+        if unbuilt:
+            raise dg.Failure(
+                f"dbt did not build {', '.join(sorted(unbuilt))} of release {release}; the checks and the log of the "
+                "step name what failed. Mend it and materialise the marts again"
+            )
+
+    return marts
+
+
+def _check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        CHECK_NAME,
+        asset=key,
+        blocking=True,
+        description="All dbt tests of the model: keys, relationships, accepted values, and withheld small counts.",
+    )
+
+
+# ── one run of dbt ───────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class BuildOutcome:
+    """What dbt said about models and tests, by unique id; `tests` lists the tests of each model."""
+
+    results: Mapping[str, Mapping[str, Any]]
+    tests: Mapping[str, Collection[str]]
+    names: Mapping[str, str]
+
+    def is_built(self, node: Node) -> bool:
+        return bool(self._status(node["unique_id"]) == "success")
+
+    def seconds(self, node: Node) -> float:
+        return round(float(self.results[node["unique_id"]]["execution_time"]), 3)
+
+    def check_result(self, key: dg.AssetKey, node: Node) -> dg.AssetCheckResult:
+        """One result for all tests of a model; a test that could not run counts as failed."""
+        ran = {test: self._status(test) for test in self.tests.get(node["unique_id"], ())}
+        failed = sorted(self.names[test] for test, status in ran.items() if status not in ("pass", "warn", None))
+        was_refused = self._status(node["unique_id"]) in ("error", "skipped")
+        return dg.AssetCheckResult(
+            asset_key=key,
+            check_name=CHECK_NAME,
+            passed=not failed and not was_refused,
+            metadata={
+                "tests": len(ran),
+                "passed": sum(status == "pass" for status in ran.values()),
+                "warned": sum(status == "warn" for status in ran.values()),
+                "not_run": sum(status is None for status in ran.values()),
+                "failed": len(failed),
+                "failed_tests": ", ".join(failed) or "none",
+                "model": self._status(node["unique_id"]) or "not built in this run",
+            },
+        )
+
+    def position(self, node: Node) -> int:
+        """Where dbt finished the model; those it did not touch come last."""
+        order = list(self.results)
+        return order.index(node["unique_id"]) if node["unique_id"] in self.results else len(order)
+
+    def _status(self, unique_id: str) -> str | None:
+        result = self.results.get(unique_id)
+        return None if result is None else str(result["status"])
+
+
+def run_dbt(
+    dbt: DbtCliResource,
+    manifest: Mapping[str, Any],
+    lakehouse: Lakehouse,
+    release: str,
+    build: Collection[Node],
+    test: Collection[Node] = (),
+) -> BuildOutcome:
+    """`dbt build` of the models in `build` into the release's build file, or `dbt test` when only checks are wanted.
+
+    Raises what dagster-dbt raises when dbt ends without results, as for a model that does not compile.
+    """
+    wanted = build or test
+    everything = len(wanted) == len(tables(manifest))
+    selection = [] if everything else ["--select", *(str(node["name"]) for node in wanted)]
+    command = ["build" if build else "test", "--indirect-selection", "buildable", *selection]
+    target = lakehouse.settings.dagster_home / "dbt" / release
+    _prepare_target(target)
+    with _environment(BUILD_FILE_VARIABLE, str(lakehouse.warehouse.build_path(release))):
+        invocation = dbt.cli(command, raise_on_error=False, manifest=manifest, target_path=target)
+    invocation.wait()
+    if not (target / "run_results.json").exists():
+        error = invocation.get_error()
+        raise error or dg.Failure("dbt ended without results; run it again")
+    results = invocation.get_artifact("run_results.json")["results"]
+    by_model: dict[str, list[str]] = {}
+    for unique_id, node in manifest["nodes"].items():
+        if node["resource_type"] == "test":
+            for model in node["depends_on"]["nodes"] if not node.get("attached_node") else [node["attached_node"]]:
+                by_model.setdefault(model, []).append(unique_id)
+    return BuildOutcome(
+        results={result["unique_id"]: result for result in results},
+        tests=by_model,
+        names={unique_id: str(node["name"]) for unique_id, node in manifest["nodes"].items()},
+    )
+
+
+def _prepare_target(target: Path) -> None:
+    """A folder for dbt's files of a release, with the pipeline's parse and without the last run's results."""
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "run_results.json").unlink(missing_ok=True)
+    parsed = MANIFEST.with_name(_PARTIAL_PARSE)
+    if parsed.exists():
+        shutil.copyfile(parsed, target / _PARTIAL_PARSE)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for the processes started within: dbt takes no path as an argument, and
+    a dbt variable instead would make it parse the whole project anew."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def count_rows(warehouse: Warehouse, release: str, nodes: Collection[Node]) -> dict[str, int]:
+    """Rows of the models' tables by unique id, in one query."""
+    if not nodes:
+        return {}
+    query = " UNION ALL ".join(
+        f"SELECT '{node['unique_id']}', count(*) FROM \"{node['schema']}\".\"{node['alias']}\""  # noqa: S608
+        for node in nodes
+    )
+    with warehouse.open_build(release) as connection:
+        return dict(connection.execute(query).fetchall())
+
+
+def _in_build_order(nodes: Mapping[dg.AssetKey, Node], outcome: BuildOutcome) -> list[tuple[dg.AssetKey, Node]]:
+    return sorted(nodes.items(), key=lambda item: outcome.position(item[1]))
+
+
+__all__ = [
+    "CHECK_NAME",
+    "WAREHOUSE_DATABASE",
+    "WAREHOUSE_GROUP",
+    "WAREHOUSE_POOL",
+    "BuildOutcome",
+    "MartTranslator",
+    "build_mart_assets",
+    "count_rows",
+    "dbt_resource",
+    "run_dbt",
+]
