@@ -249,8 +249,9 @@ class PrivacyLedger:
     ) -> int:
         """Register a child-level release before it is stored; returns its revision, from 1.
 
-        Only one release of a dataset may go to a stakeholder, because a child's classes in two releases
-        could intersect to fewer than k: RepeatedReleaseRefused. The same release again is fine; with another
+        Rows about children go to a stakeholder in one release only, whatever the dataset, because a child's
+        classes in two releases could intersect to fewer than k: RepeatedReleaseRefused. The same release again
+        is fine; with another
         `classes_digest` (after an erasure) it becomes a new revision, and the older ones stay on record.
         """
         with self._transaction() as connection:
@@ -259,11 +260,14 @@ class PrivacyLedger:
                 "WHERE stakeholder = ? AND dataset = ? ORDER BY revision",
                 (stakeholder, dataset),
             ).fetchall()
-            others = sorted({row[0] for row in rows} - {release})
+            others = connection.execute(
+                "SELECT DISTINCT release FROM child_release WHERE stakeholder = ? AND release <> ? ORDER BY release",
+                (stakeholder, release),
+            ).fetchall()
             if others:
                 raise RepeatedReleaseRefused(
-                    f"{stakeholder} already has release {', '.join(others)} of the child-level dataset {dataset}; "
-                    f"release {release} is refused, since together they could single children out; "
+                    f"{stakeholder} already has child-level rows in release {', '.join(name for (name,) in others)}; "
+                    f"{dataset} in release {release} is refused, since together they could single children out; "
                     "build the existing release again, or give statistics instead"
                 )
             if rows and rows[-1][2] == classes_digest:

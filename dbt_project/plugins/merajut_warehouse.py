@@ -119,9 +119,7 @@ def httpfs_extension() -> Path:
         path = Path(folder) / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
         if path.exists():
             return path
-    raise DbtRuntimeError(
-        f"the httpfs extension for DuckDB {duckdb.__version__} is not installed; run `make install`"
-    )
+    raise DbtRuntimeError(f"the httpfs extension for DuckDB {duckdb.__version__} is not installed; run `make install`")
 
 
 def prepare(conn: duckdb.DuckDBPyConnection) -> None:

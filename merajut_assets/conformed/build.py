@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.conformed import conform, quality
-from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, Inputs
+from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, Inputs, child_links
 from merajut_assets.conformed.raw_rows import RawRows, living_keys, newest_version, read_raw_rows
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
@@ -96,7 +96,7 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
         rows_in=sum(part.good.height + part.refused.height for part in primary),
         passed=passed.height,
         quarantined=sum(quarantined.values()),
-        merged=sum(part.good.height for part in primary) - candidates.height,
+        merged=sum(part.good.height for part in primary) - _taken_over(entity, candidates),
         erased=sum(part.erased for part in primary),
         refused=dict(sorted(quarantined_rules(primary, judged).items())),
         before=before.as_facts(),
@@ -154,6 +154,7 @@ def _inputs(lakehouse: Lakehouse, rows: Mapping[str, RawRows]) -> Inputs:
     )
     return Inputs(
         raw={identifier: part.good for identifier, part in rows.items()},
+        refused={identifier: part.refused for identifier, part in rows.items()},
         every_child=every_child,
         token=lambda kind, texts: tokens(texts, lakehouse.vault.named_key(f"token/{kind}")),
         aliases=pl.read_csv(lakehouse.settings.reference / "crosswalk" / "regency_aliases.csv", infer_schema=False),
@@ -248,20 +249,32 @@ def _store(lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame, ro
         buckets=BUCKETS_OF_PERSONAL_TABLES if entity.subjects else 1,
         facts={"rows": passed.height},
     )
-    superseded = _superseded_tokens(lakehouse, entity, rows)
-    if superseded is not None and lakehouse.lake.delete_where(table, pl.col(entity.key[0]).is_in(superseded.implode())):
+    stale = _stale_rows(lakehouse, entity, passed, rows)
+    if stale is not None and lakehouse.lake.delete_where(table, stale):
         return lakehouse.lake.version(table) or merged.version
     return merged.version
 
 
-def _superseded_tokens(lakehouse: Lakehouse, entity: TableContract, rows: Mapping[str, RawRows]) -> pl.Series | None:
-    """Tokens of registrations that are now known to belong to another child's: their rows, if an
-    earlier build made any, are replaced by that child's."""
-    if entity.name != "child":
-        return None
-    inputs = _inputs(lakehouse, rows)
-    links = conform.child_links(inputs.every_child).filter(pl.col("child_id") != pl.col("linked_id"))
-    return inputs.token(Subject.CHILD, "panti:" + links["child_id"]) if links.height else None
+def _stale_rows(
+    lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame, rows: Mapping[str, RawRows]
+) -> pl.Expr | None:
+    """Rows of earlier builds that a merge does not replace, because what they stood for is now
+    known under another key: registrations that turned out to be another's, and doubtful consent
+    decisions that were put right."""
+    if entity.name == "child":
+        inputs = _inputs(lakehouse, rows)
+        links = child_links(inputs.every_child).filter(pl.col("child_id") != pl.col("linked_id"))
+        return pl.col("child_token").is_in(inputs.token(Subject.CHILD, "panti:" + links["child_id"]).implode())
+    if entity.name == "consent":
+        still_doubtful = passed["consent_id"].filter(passed["consent_id"].str.ends_with(DOUBTFUL))
+        return pl.col("consent_id").str.ends_with(DOUBTFUL) & ~pl.col("consent_id").is_in(still_doubtful.implode())
+    return None
+
+
+def _taken_over(entity: TableContract, candidates: pl.DataFrame) -> int:
+    """Candidate rows that are source rows, and not concluded from others."""
+    origins = [table.identifier for table in conform.primary_tables(entity)]
+    return int(candidates[conform.ORIGIN].is_in(origins).sum())
 
 
 def _with_refused(

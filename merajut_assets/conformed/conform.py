@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from merajut_assets.conformed.entities import CHILDREN, JOINS, REFINE, TOKEN_KEYS, VALUES, Inputs, child_links
+from merajut_assets.conformed.entities import CHILDREN, EXEMPT, JOINS, REFINE, TOKEN_KEYS, VALUES, Inputs, child_links
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Column, Subject, TableContract
 from merajut_assets.raw import landing
@@ -147,7 +147,9 @@ def judge(entity: TableContract, candidates: pl.DataFrame, references: Mapping[s
                 if _is_self(entity, column)
                 else references[column.references]
             )
-            broken.append((f"{column.name}.reference", values.is_not_null() & ~values.is_in(known.implode())))
+            rule = f"{column.name}.reference"
+            is_exempt = candidates.select(EXEMPT.get((entity.name, rule), pl.lit(False)).alias("exempt"))["exempt"]
+            broken.append((rule, values.is_not_null() & ~values.is_in(known.implode()) & ~is_exempt))
     broken.append((f"{entity.key[0]}.unique", landing.older_duplicates(candidates, entity.key, "modified_at")))
     return Conformed(candidates, landing.combine_rules(broken, candidates.height))
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from merajut_assets.contracts.base import Subject
+from merajut_assets.contracts.base import LegalBasis, Subject
+from merajut_assets.contracts.panti import CONSENT_PURPOSES
 from merajut_assets.sources.crosswalk import map_regencies, with_regency_code
 
 CHILDREN = "panti.children"
@@ -23,11 +24,12 @@ CHILDREN = "panti.children"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Good rows by `system.table`; `every_child` holds id and NIK token of all registrations,
+    """Good and refused rows by `system.table`; `every_child` holds id and NIK token of all registrations,
     refused ones included; `token(kind, texts)` makes keyed tokens; `aliases` are the crosswalk's
     exceptions."""
 
     raw: Mapping[str, pl.DataFrame]
+    refused: Mapping[str, pl.DataFrame]
     every_child: pl.DataFrame
     token: Callable[[str, pl.Series], pl.Series]
     aliases: pl.DataFrame
@@ -243,9 +245,40 @@ def _last_notes(inputs: Inputs) -> pl.DataFrame:
     return notes.group_by("child_token").agg(pl.col("written_on").max().alias("last_case_note_on"))
 
 
-def _decided_only(consents: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
-    """Who was never asked has made no decision: no row, and so no consent."""
-    return consents.filter((pl.col("subject_type") == Subject.CHILD.value) | pl.col("decided_on").is_not_null())
+# A decision that was refused is in quarantine, and still it may be a withdrawal. Until a steward
+# has put it right it counts as one: its id ends like this.
+DOUBTFUL = "-doubtful"
+
+
+def _with_doubts(consents: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
+    """Decisions that were made, and a withdrawal for each refused decision of a guardian that is
+    not clearly a grant. Who was never asked has made no decision: no row, and so no consent."""
+    decided = consents.filter((pl.col("subject_type") == Subject.CHILD.value) | pl.col("decided_on").is_not_null())
+    refused = inputs.refused["panti.consents"].filter(
+        pl.col("child_id").is_not_null() & ~pl.col("status").eq_missing("granted")
+    )
+    if refused.is_empty():
+        return decided
+    linked = refused.join(child_links(inputs.every_child), on="child_id", how="left", maintain_order="left")
+    known_purpose = pl.when(pl.col("purpose").is_in(CONSENT_PURPOSES)).then(pl.concat_list("purpose"))
+    withdrawals = linked.select(
+        pl.format("{}-{}{}", "consent_id", pl.int_range(pl.len()), pl.lit(DOUBTFUL)).alias("consent_id"),
+        pl.lit(Subject.CHILD.value).alias("subject_type"),
+        inputs.token(Subject.CHILD, "panti:" + linked["linked_id"].fill_null(linked["child_id"])).alias(
+            "subject_token"
+        ),
+        pl.coalesce(known_purpose, pl.lit(CONSENT_PURPOSES)).alias("purpose"),
+        pl.lit("withdrawn").alias("status"),
+        pl.coalesce("decided_on", pl.coalesce("modified_at", "source_time").dt.date()).alias("decided_on"),
+        pl.lit("panti").alias("source_system"),
+        pl.lit("ID").alias("jurisdiction"),
+        pl.lit(LegalBasis.CONSENT.value).alias("legal_basis"),
+        "data_origin",
+        pl.coalesce("modified_at", "source_time").alias("modified_at"),
+        pl.lit(DOUBTFUL).alias("_origin"),
+    ).explode("purpose")
+    numbered = withdrawals.with_columns(pl.format("{}-{}", "purpose", "consent_id").alias("consent_id"))
+    return pl.concat([decided, numbered], how="diagonal")
 
 
 def _one_row_per_school(schools: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
@@ -255,6 +288,11 @@ def _one_row_per_school(schools: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
 
 REFINE: dict[str, Callable[[pl.DataFrame, Inputs], pl.DataFrame]] = {
     "child": _merge_registrations,
-    "consent": _decided_only,
+    "consent": _with_doubts,
     "school": _one_row_per_school,
+}
+
+# Rows that a rule does not refuse: a withdrawal counts whoever declared it.
+EXEMPT: dict[tuple[str, str], pl.Expr] = {
+    ("consent", "guardian_token.reference"): pl.col("status") == "withdrawn",
 }

@@ -5,8 +5,6 @@ how its manifest is prepared in `project`. dbt's own tests appear as one blockin
 check each would cost more than they do.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -38,7 +36,6 @@ WAREHOUSE_GROUP = "warehouse"
 # Everybody who opens a build file: DuckDB allows one writer or many readers.
 WAREHOUSE_POOL = "warehouse"
 CHECK_NAME = "dbt_tests"
-BUILD_FILE_VARIABLE = "MERAJUT_BUILD_FILE"
 _PARTIAL_PARSE = "partial_parse.msgpack"
 
 
@@ -49,16 +46,18 @@ class MartTranslator(DagsterDbtTranslator):
         super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=False, enable_source_metadata=False))
         self._lineage = lineage
 
-    def get_asset_spec(
-        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
-    ) -> dg.AssetSpec:
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         node = self.get_resource_props(manifest, unique_id)
         meta = node["config"]["meta"]
-        spec = super().get_asset_spec(manifest, unique_id, project).replace_attributes(
-            key=dg.AssetKey(asset_path(node)),
-            description=str(node["description"]).strip(),
-            group_name=mart_stakeholder(node) or WAREHOUSE_GROUP,
-            owners=[meta["owner"]],
+        spec = (
+            super()
+            .get_asset_spec(manifest, unique_id, project)
+            .replace_attributes(
+                key=dg.AssetKey(asset_path(node)),
+                description=str(node["description"]).strip(),
+                group_name=mart_stakeholder(node) or WAREHOUSE_GROUP,
+                owners=[meta["owner"]],
+            )
         )
         metadata = {"privacy_step": meta["privacy_step"]} if "privacy_step" in meta else {}
         return spec.merge_attributes(
@@ -229,7 +228,8 @@ def run_dbt(
     command = ["build" if build else "test", "--indirect-selection", "buildable", *selection]
     target = lakehouse.settings.dagster_home / "dbt" / release
     _prepare_target(target)
-    with _environment(BUILD_FILE_VARIABLE, str(lakehouse.warehouse.build_path(release))):
+    build_file = str(lakehouse.warehouse.build_path(release))
+    with _environment(MERAJUT_DATA=str(lakehouse.settings.data_directory), MERAJUT_BUILD_FILE=build_file):
         invocation = dbt.cli(command, raise_on_error=False, manifest=manifest, target_path=target)
     invocation.wait()
     if not (target / "run_results.json").exists():
@@ -258,18 +258,19 @@ def _prepare_target(target: Path) -> None:
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable for the processes started within: dbt takes no path as an argument, and
-    a dbt variable instead would make it parse the whole project anew."""
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables for the process started within: dbt takes no path as an argument, and a dbt
+    variable instead would make it parse the whole project anew."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def count_rows(warehouse: Warehouse, release: str, nodes: Collection[Node]) -> dict[str, int]:
@@ -277,7 +278,7 @@ def count_rows(warehouse: Warehouse, release: str, nodes: Collection[Node]) -> d
     if not nodes:
         return {}
     query = " UNION ALL ".join(
-        f"SELECT '{node['unique_id']}', count(*) FROM \"{node['schema']}\".\"{node['alias']}\""  # noqa: S608
+        f'SELECT \'{node["unique_id"]}\', count(*) FROM "{node["schema"]}"."{node["alias"]}"'  # noqa: S608
         for node in nodes
     )
     with warehouse.open_build(release) as connection:

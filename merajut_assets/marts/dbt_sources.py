@@ -108,10 +108,10 @@ def _contract_columns(contract: TableContract) -> Iterator[Described]:
 
 def _sql_type(contract: TableContract, dtype: pl.DataType) -> str:
     try:
-        return _SQL_TYPES[dtype.base_type()]
+        return _SQL_TYPES[type(dtype)]
     except KeyError:
         raise TypeError(
-            f"{contract.identifier}: a column of type {dtype.base_type().__name__} has no SQL type here; "
+            f"{contract.identifier}: a column of type {type(dtype).__name__} has no SQL type here; "
             "add it to the types of merajut_assets.marts.dbt_sources"
         ) from None
 

@@ -229,7 +229,7 @@ class Search:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         # Attributes with a single level are no dimension of the lattice: arrays have 64 dimensions at most.
-        self.free = [place for place, attribute in enumerate(problem.attributes) if attribute.levels > 1]
+        self.free = [place for place, attribute in enumerate(problem.attributes) if attribute.levels > 1] or [0]
         self.shape = tuple(problem.attributes[place].levels for place in self.free)
         size = int(np.prod([float(levels) for levels in self.shape]))
         if size > MAXIMUM_NODES:
@@ -294,7 +294,7 @@ class Search:
         """Open nodes at or below a node."""
         inside = self.open.reshape(self.shape)[tuple(slice(0, level + 1) for level in self._node(number))]
         places = np.nonzero(inside)
-        numbers = np.zeros(len(places[0]) if places else int(self.open.sum()), dtype=np.int64)
+        numbers = np.zeros(len(places[0]), dtype=np.int64)
         for place, stride in zip(places, self.strides, strict=True):
             numbers += place * stride
         return numbers

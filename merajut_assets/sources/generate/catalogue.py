@@ -74,3 +74,8 @@ def contract_of(system: str, name: str) -> TableContract:
 def location_of(contract: TableContract) -> Path:
     """Where the table's file belongs, relative to the data directory."""
     return Path(system_of(contract.system).location.format(source=contract.name_in_source))
+
+
+def generated_contracts() -> tuple[TableContract, ...]:
+    """The contracts of all tables that the generator writes, parents before children."""
+    return tuple(contract_of(*name) for name in TABLES)

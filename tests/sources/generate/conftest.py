@@ -1,4 +1,4 @@
-"""One generated world for all tests of the generator."""
+"""One generated world for all tests of the generator, and how they look at it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from merajut_assets.contracts.base import TableContract
 from merajut_assets.sources.generate import UNTIL, WorldSummary, generate_world
-from merajut_assets.sources.generate.catalogue import TABLES, contract_of, system_of
+from merajut_assets.sources.generate.catalogue import contract_of, generated_contracts, system_of
 from merajut_assets.sources.generate.places import read_places
 from merajut_assets.sources.generate.plan import Parameters
 from merajut_assets.sources.generate.shared import Shared, build_shared
@@ -42,10 +41,6 @@ class World:
         return self.frame(identifier).filter(~pl.col(contract.key[0]).is_in(dirty.implode()))
 
 
-def all_contracts() -> list[TableContract]:
-    return [contract_of(*name) for name in TABLES]
-
-
 @pytest.fixture(scope="session")
 def reference() -> Path:
     return REFERENCE
@@ -61,7 +56,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("world")
     summary = generate_world(CHILDREN, SEED, root, REFERENCE)
     tables = {
-        contract.identifier: read(contract, system_of(contract.system), Location(root)) for contract in all_contracts()
+        contract.identifier: read(contract, system_of(contract.system), Location(root))
+        for contract in generated_contracts()
     }
     truth = root / "sources" / "truth"
     return World(

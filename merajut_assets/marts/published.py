@@ -1,0 +1,257 @@
+"""What leaves the pipeline: one encrypted file per stakeholder, and the analysts' copy of the warehouse.
+
+Here belongs what is put into a publication and how it is verified. How a file is written, kept and
+rolled back is the publisher's matter (resources); what a mart holds is dbt's.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+
+from merajut_assets.contracts.base import PrivacyClass
+from merajut_assets.marts.dbt import WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows
+from merajut_assets.marts.project import MANIFEST, Node, asset_path, load_manifest, stakeholder_marts, tables
+from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, stakeholder_policies
+from partitions import cut_off, release_partitions
+from resources.duckdb_files import DatabaseFileError, connect, prepare
+from resources.facts import Fact
+from resources.lakehouse import Lakehouse
+from resources.publication import Publication
+from resources.vault import WrongKeyError
+
+PUBLISHED_GROUP = "published"
+RELEASED_KEY = dg.AssetKey(["warehouse", "released"])
+CHECK_NAME = "opens_for_its_stakeholder_alone"
+# Tells about the publication and is written by the publisher, not by dbt.
+ABOUT_TABLE = "about"
+
+
+def build_published_assets(
+    manifest_path: Path = MANIFEST,
+    *,
+    automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None,
+    freshness_policy: dg.FreshnessPolicy | None = None,
+) -> list[dg.AssetsDefinition]:
+    """`published/<stakeholder>` for every stakeholder with a mart, and `warehouse/released`, by release.
+
+    Needs the resource `lakehouse`. Raises ManifestError when the dbt project is not prepared.
+    """
+    manifest = load_manifest(manifest_path)
+    shared = {"automation_condition": automation_condition, "freshness_policy": freshness_policy}
+    published = [
+        _published_asset(stakeholder, marts, shared) for stakeholder, marts in stakeholder_marts(manifest).items()
+    ]
+    return [*published, _released_asset(manifest, shared)]
+
+
+# ── one stakeholder's file ───────────────────────────────────────────────────────────────
+
+
+def _published_asset(stakeholder: str, marts: Collection[Node], shared: Mapping[str, Any]) -> dg.AssetsDefinition:
+    key = dg.AssetKey([PUBLISHED_GROUP, stakeholder])
+
+    @dg.asset(
+        key=key,
+        group_name=PUBLISHED_GROUP,
+        description=f"Encrypted DuckDB file with the marts of {stakeholder}, under that stakeholder's key.",
+        deps=[dg.AssetKey(asset_path(mart)) for mart in marts],
+        owners=["team:privacy"],
+        kinds={"duckdb"},
+        tags={"sensitivity": _sensitivity(marts)},
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK_NAME,
+                asset=key,
+                blocking=True,
+                description="The file opens with its key and with no other, holds the marts' rows, and no column "
+                "that the marts' dbt contracts do not declare.",
+            )
+        ],
+        partitions_def=release_partitions,
+        pool=WAREHOUSE_POOL,
+        **shared,
+    )
+    def published(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        release = context.partition_key
+        publication = publish(lakehouse, stakeholder, release, marts)
+        faults = verify(lakehouse, publication, marts)
+        if faults:
+            lakehouse.audit.append(
+                "published.faulty", stakeholder=stakeholder, release=release, number=publication.number
+            )
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": sum(publication.rows.values()),
+                "file": publication.path.name,
+                "version": publication.number,
+                "is_new": publication.is_new,
+                "tables": dict(publication.rows),
+                "about": {name: value for name, value in publication.about.items() if value is not None},
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=CHECK_NAME, passed=not faults, metadata={"faults": "; ".join(faults) or "none"}
+                )
+            ],
+        )
+
+    return published
+
+
+def publish(lakehouse: Lakehouse, stakeholder: str, release: str, marts: Collection[Node]) -> Publication:
+    """Publish a stakeholder's marts of a release, and log it.
+
+    Raises dg.Failure, before anything is written, when a mart is missing or is not what its contract declares.
+    """
+    frames = {str(mart["name"]): _read_mart(lakehouse, release, mart) for mart in marts}
+    for mart in marts:
+        undeclared = set(frames[mart["name"]].columns) ^ set(mart["columns"])
+        if undeclared:
+            lakehouse.audit.append("published.refused", stakeholder=stakeholder, release=release, mart=mart["name"])
+            raise dg.Failure(
+                f"mart {stakeholder}.{mart['name']} differs from its dbt contract in {', '.join(sorted(undeclared))}; "
+                f"nothing was published, materialise the marts of {release} again"
+            )
+    about = describe(stakeholder_policies()[stakeholder], release)
+    publication = lakehouse.publisher.publish(stakeholder, release, frames, about=about)
+    if publication.is_new:
+        lakehouse.audit.append(
+            "published.published",
+            stakeholder=stakeholder,
+            release=release,
+            number=publication.number,
+            file=publication.path.name,
+            tables=", ".join(sorted(publication.rows)),
+            rows=sum(publication.rows.values()),
+        )
+    return publication
+
+
+def _read_mart(lakehouse: Lakehouse, release: str, mart: Node) -> pl.DataFrame:
+    try:
+        return lakehouse.warehouse.read_table(release, f"{mart['schema']}.{mart['alias']}")
+    except DatabaseFileError:
+        raise dg.Failure(
+            f"release {release} has no mart {mart['name']}; materialise {'/'.join(asset_path(mart))} first"
+        ) from None
+
+
+def describe(policy: StakeholderPolicy, release: str) -> dict[str, Fact]:
+    """What a publication says about itself: from which day, for what, and how protected."""
+    groups = [dataset.privacy.k for dataset in policy.datasets.values() if isinstance(dataset, Microdata)]
+    groups += [dataset.k for dataset in policy.datasets.values() if isinstance(dataset, Aggregate)]
+    return {
+        "stakeholder": policy.stakeholder,
+        "release": release,
+        "cut_off": cut_off(release).isoformat(),
+        "purpose": policy.purpose,
+        "consent_purpose": policy.consent_purpose,
+        "recipient_country": policy.recipient_country,
+        "retention_days": policy.retention_days,
+        "protection_level": policy.protection_level,
+        "smallest_group": min(groups, default=None),
+        "epsilon": round(sum(policy.epsilon(name) for name in policy.statistics), 6),
+    }
+
+
+def _sensitivity(marts: Collection[Node]) -> str:
+    return PrivacyClass.strictest(PrivacyClass(mart["config"]["meta"]["sensitivity"]) for mart in marts).value
+
+
+# ── verification ─────────────────────────────────────────────────────────────────────────
+
+
+def verify(lakehouse: Lakehouse, publication: Publication, marts: Collection[Node]) -> list[str]:
+    """What is wrong with a published file, read again from disk; empty when nothing is."""
+    key = lakehouse.vault.stakeholder_key(publication.stakeholder)
+    faults = [f"opens {how}" for how in _foreign_ways_in(publication.path, lakehouse.vault.analyst_key())]
+    wanted_rows = {
+        mart["name"]: rows
+        for mart in marts
+        for rows in count_rows(lakehouse.warehouse, publication.release, [mart]).values()
+    }
+    try:
+        with connect(publication.path, key) as connection:
+            rows, columns = _contents(connection)
+    except (WrongKeyError, DatabaseFileError):
+        return [*faults, "does not open with its key"]
+    declared = {mart["name"]: set(mart["columns"]) for mart in marts}
+    for table in sorted({*rows, *declared} - {ABOUT_TABLE}):
+        if table not in declared:
+            faults.append(f"holds table {table}, which is no mart")
+        elif table not in rows:
+            faults.append(f"lacks table {table}")
+        else:
+            if rows[table] != wanted_rows[table]:
+                faults.append(f"{table} has {rows[table]} rows, its mart {wanted_rows[table]}")
+            if columns[table] - declared[table]:
+                faults.append(f"{table} has undeclared columns: {', '.join(sorted(columns[table] - declared[table]))}")
+    return faults
+
+
+def _contents(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, int], dict[str, set[str]]]:
+    """Rows and columns of every table of the database in use."""
+    columns: dict[str, set[str]] = {}
+    found = connection.execute(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_catalog = current_database()"
+    ).fetchall()
+    for table, column in found:
+        columns.setdefault(table, set()).add(column)
+    rows = {
+        table: connection.execute(f'SELECT count(*) FROM "{table}"').fetchall()[0][0]  # noqa: S608
+        for table in columns
+    }
+    return rows, columns
+
+
+def _foreign_ways_in(path: Path, other_key: str) -> list[str]:
+    """In which ways the file opens that it must not open in."""
+    options = {
+        "without a key": "(READ_ONLY)",
+        "with the analysts' key": f"(READ_ONLY, ENCRYPTION_KEY '{other_key}')",
+    }
+    opened = []
+    for how, option in options.items():
+        with duckdb.connect(":memory:") as connection:
+            prepare(connection)
+            try:
+                connection.execute(f"ATTACH '{path}' AS foreign_way {option}")
+            except duckdb.Error:
+                continue  # refused, as it must be
+        opened.append(how)
+    return opened
+
+
+# ── the analysts' copy ───────────────────────────────────────────────────────────────────
+
+
+def _released_asset(manifest: Mapping[str, Any], shared: Mapping[str, Any]) -> dg.AssetsDefinition:
+    nodes = tables(manifest)
+
+    @dg.asset(
+        key=RELEASED_KEY,
+        group_name=WAREHOUSE_GROUP,
+        description="Copy of the release's warehouse for analysts, read-only to them, and the pointer to it.",
+        deps=[dg.AssetKey(asset_path(node)) for node in nodes],
+        owners=["team:data-engineering"],
+        kinds={"duckdb"},
+        tags={"sensitivity": _sensitivity(nodes)},
+        partitions_def=release_partitions,
+        pool=WAREHOUSE_POOL,
+        **shared,
+    )
+    def released(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        release = context.partition_key
+        before = lakehouse.warehouse.released()
+        path = lakehouse.warehouse.release(release)
+        if path != before:
+            lakehouse.audit.append("warehouse.released", release=release, file=path.name)
+        return dg.MaterializeResult(
+            metadata={"file": path.name, "bytes": path.stat().st_size, "is_new": path != before}
+        )
+
+    return released
