@@ -28,7 +28,12 @@ class PrivacyStep(StrEnum):
     DROP = "drop"
 
 
-KINDS = {"raw": {"polars", "parquet"}, "conformed": {"polars", "delta"}, "protected": {"polars", "delta"}}
+KINDS = {
+    "raw": {"polars", "parquet"},
+    "conformed": {"polars", "delta"},
+    "protected": {"polars", "delta"},
+    "statistics": {"opendp", "delta"},
+}
 _TYPE_NAMES = {
     pl.String: "text",
     pl.Int64: "integer",

@@ -1,7 +1,8 @@
 """The conformed layer and quarantine in Dagster: one asset per entity with its quality check,
-one asset per system for what was refused."""
+one asset per system for what was refused.
 
-from __future__ import annotations
+No postponed annotations here: Dagster reads that of the context at run time.
+"""
 
 import json
 from typing import Any
@@ -42,7 +43,7 @@ def _conformed_asset(entity: TableContract) -> dg.AssetsDefinition:
     )
 
     @dg.asset(**options, deps=upstream, check_specs=[check])
-    def conformed_entity(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
+    def conformed_entity(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         try:
             summary = build_entity(lakehouse, entity)
         except NotLanded as error:
@@ -122,7 +123,7 @@ def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDe
             )
         },
     )
-    def quarantine(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
+    def quarantine(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         table = f"quarantine/{system}"
         stored = lakehouse.lake.read(table, columns=["entity", "source_table", "failed_rules"])
         by_rule = (

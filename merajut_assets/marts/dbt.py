@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
 
-from merajut_assets.marts.dbt_sources import DBT_PROJECT, WAREHOUSE_DATABASE
+from merajut_assets.marts.dbt_sources import DBT_PROJECT, source_differences
 from merajut_assets.marts.lineage import ColumnLineage
 from merajut_assets.marts.project import (
     MANIFEST,
@@ -27,6 +27,7 @@ from merajut_assets.marts.project import (
     load_manifest,
     mart_stakeholder,
     tables,
+    upstream_sources,
 )
 from partitions import release_partitions
 from resources.lakehouse import Lakehouse
@@ -128,6 +129,7 @@ def build_mart_assets(
         loaded = lakehouse.load_release_tables(release)
         context.log.info(f"{len(loaded)} verified tables with {sum(loaded.values())} rows loaded for {release}")
         selected = [nodes[key] for key in context.selected_asset_keys]
+        check_sources(lakehouse.warehouse, release, upstream_sources(manifest, selected))
         checked = {key.asset_key for key in context.selected_asset_check_keys}
         outcome = run_dbt(dbt, manifest, lakehouse, release, selected, [nodes[key] for key in checked])
         rows = count_rows(lakehouse.warehouse, release, [node for node in selected if outcome.is_built(node)])
@@ -273,6 +275,24 @@ def _environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def check_sources(warehouse: Warehouse, release: str, needed: Collection[tuple[str, str]]) -> None:
+    """Refuse a build file whose source tables are not those that the contracts declare (dg.Failure)."""
+    stored: dict[tuple[str, str], dict[str, str]] = {}
+    with warehouse.open_build(release) as connection:
+        columns = connection.execute(
+            "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
+            "WHERE table_catalog = current_database() AND table_schema IN ('protected', 'statistics')"
+        ).fetchall()
+    for schema, table, column, sql_type in columns:
+        stored.setdefault((schema, table), {})[column] = sql_type
+    problems = source_differences(stored, needed)
+    if problems:
+        raise dg.Failure(
+            f"the tables of release {release} are not what their contracts declare: {'; '.join(problems)}. "
+            "Materialise their protected and statistics assets; if a contract changed, remove the release's build file"
+        )
+
+
 def count_rows(warehouse: Warehouse, release: str, nodes: Collection[Node]) -> dict[str, int]:
     """Rows of the models' tables by unique id, in one query."""
     if not nodes:
@@ -291,12 +311,12 @@ def _in_build_order(nodes: Mapping[dg.AssetKey, Node], outcome: BuildOutcome) ->
 
 __all__ = [
     "CHECK_NAME",
-    "WAREHOUSE_DATABASE",
     "WAREHOUSE_GROUP",
     "WAREHOUSE_POOL",
     "BuildOutcome",
     "MartTranslator",
     "build_mart_assets",
+    "check_sources",
     "count_rows",
     "dbt_resource",
     "run_dbt",

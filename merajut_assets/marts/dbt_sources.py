@@ -6,7 +6,7 @@ the contracts, which statistics there are in the policies; neither is repeated b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,32 @@ def source_columns() -> dict[tuple[str, str], dict[str, str]]:
         for source in _document()["sources"]
         for table in source["tables"]
     }
+
+
+def source_differences(
+    stored: Mapping[tuple[str, str], Mapping[str, str]], needed: Collection[tuple[str, str]] | None = None
+) -> list[str]:
+    """Where the stored source tables differ from the declared ones, either way; empty when they agree.
+
+    `stored` maps (schema, table) to SQL type by column. `needed` restricts which declared tables must be
+    there (default: all); a stored table that nobody declared is a difference in any case.
+    """
+    declared = source_columns()
+    wanted = set(declared) if needed is None else set(needed)
+    problems = [f"{'.'.join(table)} is missing" for table in sorted(wanted - set(stored))]
+    for table, columns in sorted(stored.items()):
+        name = ".".join(table)
+        if table not in declared:
+            problems.append(f"{name} is declared nowhere")
+            continue
+        problems += [f"{name} lacks {column}" for column in declared[table] if column not in columns]
+        problems += [f"{name} has the undeclared column {column}" for column in columns if column not in declared[table]]
+        problems += [
+            f"{name}.{column} is {sql_type.lower()} instead of {declared[table][column]}"
+            for column, sql_type in columns.items()
+            if column in declared[table] and sql_type.lower() != declared[table][column]
+        ]
+    return problems
 
 
 def render_sources() -> str:

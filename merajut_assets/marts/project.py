@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,19 @@ def stakeholder_marts(manifest: Mapping[str, Any]) -> dict[str, list[Node]]:
         if stakeholder:
             marts.setdefault(stakeholder, []).append(node)
     return dict(sorted(marts.items()))
+
+
+def upstream_sources(manifest: Mapping[str, Any], nodes: Collection[Node]) -> set[tuple[str, str]]:
+    """(schema, table) of every source that the models read, directly or through others."""
+    waiting = [str(node["unique_id"]) for node in nodes]
+    seen: set[str] = set()
+    while waiting:
+        unique_id = waiting.pop()
+        if unique_id not in seen:
+            seen.add(unique_id)
+            waiting += manifest["parent_map"].get(unique_id, [])
+    sources = [manifest["sources"][unique_id] for unique_id in seen if unique_id in manifest["sources"]]
+    return {(source["schema"], source["identifier"]) for source in sources}
 
 
 # ── preparing ────────────────────────────────────────────────────────────────────────────

@@ -1,9 +1,9 @@
 """The raw layer in Dagster: one asset per source table, partitioned by ingest date.
 
 Each asset lands its table as it is today. Nothing is written when the source has not changed.
-"""
 
-from __future__ import annotations
+No postponed annotations here: Dagster reads that of the context at run time.
+"""
 
 import io
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def _raw_asset(system: System, contract: TableContract) -> dg.AssetsDefinition:
     options = asset_options(contract, privacy_step=PrivacyStep.PSEUDONYMISE if contract.subjects else None)
 
     @dg.asset(**options, deps=[source_key(contract)], partitions_def=ingest_partitions, retry_policy=SOURCE_RETRY)
-    def raw_table(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
+    def raw_table(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         ingest_date = date.fromisoformat(context.partition_key)
         try:
             version = land(lakehouse, system, contract, ingest_date)

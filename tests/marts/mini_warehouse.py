@@ -19,6 +19,9 @@ from resources.warehouse import Warehouse
 RELEASE = "2026-06"
 PROVINCES = {"31": "DKI JAKARTA", "32": "JAWA BARAT", "33": "JAWA TENGAH"}
 REGENCIES = {"31.71": "JAKARTA PUSAT", "32.04": "BANDUNG", "32.05": "GARUT", "33.01": "CILACAP"}
+# Where the noise would outweigh the figures, which are therefore withheld.
+WITHHELD_PROVINCE = "33"
+WITHHELD_REGENCY = "33.01"
 _DTYPES = {
     "varchar": pl.String,
     "bigint": pl.Int64,
@@ -234,6 +237,10 @@ def _statistic_rows(chance: random.Random) -> dict[tuple[str, str], Rows]:
             cells = [{**cell, name: key} for cell in cells for key in keys[name]]
         measures = ["average_score", "attendance_rate"] if "outcome" in table else ["child_count"]
         tables[(schema, table)] = [{**cell, **_figure(measure, chance)} for cell in cells for measure in measures]
+    for rows in tables.values():
+        for row in rows:
+            if row.get("regency_code") == WITHHELD_REGENCY or row.get("province_code") == WITHHELD_PROVINCE:
+                row |= {"value": None, "interval_low": None, "interval_high": None, "is_withheld": True}
     return tables
 
 

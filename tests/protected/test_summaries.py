@@ -161,6 +161,11 @@ def test_research_rows_ignore_what_happened_after_the_cut_off(entities: dict[str
     assert _build("academia", "research_child", changed).sort("child_pseudonym").equals(before)
 
 
+def test_researchers_get_no_district(entities: dict[str, pl.DataFrame]) -> None:
+    """The policy's hierarchy would allow districts; the dataset is declared to hold provinces."""
+    assert set(_build("academia", "research_child", entities)["region_code"]) == {"31", "32"}
+
+
 @pytest.mark.parametrize(
     ("record", "expected"),
     [

@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from merajut_assets.protected.care import institution_places
-from merajut_assets.protected.summary import Entities, completed_years, summary
+from merajut_assets.protected.summary import Entities, completed_years, province_of, summary
 
 LOW_SCORE, HIGH_SCORE = 60, 75
 SCHOOL_YEAR_BEGINS = (7, 1)
@@ -15,7 +15,8 @@ SCHOOL_YEAR_BEGINS = (7, 1)
 
 @summary("academia", "research_child")
 def research_child(entities: Entities, cut_off: date) -> pl.DataFrame:
-    """One row per child admitted by the cut-off date, those who have left included (years in care end then)."""
+    """One row per child admitted by the cut-off date, those who have left included (years in care end then).
+    Researchers get provinces at most: nothing finer enters the dataset."""
     children = entities["child"].filter(pl.col("admission_date") <= cut_off)
     left = pl.min_horizontal(pl.col("exit_date"), pl.lit(cut_off))
     places = institution_places(entities["orphanage"])
@@ -27,7 +28,7 @@ def research_child(entities: Entities, cut_off: date) -> pl.DataFrame:
             pl.col("child_token").alias("child_pseudonym"),
             "sex",
             completed_years(pl.col("birth_date"), pl.lit(cut_off)).alias("age_band"),
-            pl.col("regency_code").alias("region_code"),
+            province_of(pl.col("regency_code")).alias("region_code"),
             "education_level",
             completed_years(pl.col("admission_date"), left).alias("years_in_care"),
             "diagnosis_group",

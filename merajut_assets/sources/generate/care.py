@@ -247,7 +247,7 @@ def health_table(shared: Shared, block: Block, registrations: Registrations) -> 
         registrations.reason[child] == REASONS_FOR_CARE.index("poverty"), 1.6, 1.0
     )
     diagnosis = draw_each(generator, weights)
-    height, weight = _body(generator, age, registrations.is_female[child])
+    height, weight = _body(generator, registrations, child, age)
     weight = weight * np.where(diagnosis == DIAGNOSIS_GROUPS.index("malnutrition"), 0.86, 1.0)
     has_programme = _under_contract(
         shared.orphanages.health_programme,
@@ -288,13 +288,17 @@ _HEALTH_NOTES = (
 )
 
 
-def _body(generator: np.random.Generator, age: Floats, is_female: Flags) -> tuple[Floats, Floats]:
-    """Height in cm and weight in kg by age: a smooth curve, for plausibility only."""
-    grown = np.where(is_female, 156.0, 167.0)
+def _body(
+    generator: np.random.Generator, registrations: Registrations, child: Integers, age: Floats
+) -> tuple[Floats, Floats]:
+    """Height in cm and weight in kg by age: a smooth curve for each child, for plausibility only."""
+    stature = generator.normal(1.0, 0.035, len(registrations))[child]
+    build = generator.normal(1.0, 0.08, len(registrations))[child]
+    grown = np.where(registrations.is_female[child], 156.0, 167.0)
     height = 50.0 + (grown - 50.0) * (1.0 - np.exp(-age / 5.6)) / (1.0 - np.exp(-18.0 / 5.6))
-    height = np.clip(height * generator.normal(1.0, 0.035, len(age)), 45.0, 195.0)
+    height = np.clip(height * stature * generator.normal(1.0, 0.003, len(age)), 45.0, 195.0)
     mass_index = 15.2 + 0.32 * np.maximum(age - 5.0, 0.0)
-    weight = mass_index * generator.normal(1.0, 0.08, len(age)) * (height / 100.0) ** 2
+    weight = mass_index * build * generator.normal(1.0, 0.02, len(age)) * (height / 100.0) ** 2
     return height, np.maximum(weight, 2.6)
 
 

@@ -29,7 +29,7 @@ LEAST_DISTRICTS = 8
 ORPHANAGES_PER_DISTRICT = 4
 # Share of all registered children who still live in care on the last day (by the lengths of stay
 # in `children`); capacities follow from it.
-RESIDENT_SHARE = 0.62
+RESIDENT_SHARE = 0.46
 COMPANIES = (
     "PT Samudra Karya Abadi",
     "PT Lentera Pangan Utama",
@@ -146,7 +146,7 @@ def _orphanages(parameters: Parameters, places: Places, programmes: Programmes) 
     weight = generator.lognormal(0.0, 0.45, count)
     weight /= weight.sum()
     residents = weight * parameters.children * RESIDENT_SHARE
-    capacity = np.ceil(residents * generator.uniform(1.02, 1.5, count)).astype(np.int64) + 6
+    capacity = np.ceil(residents * generator.uniform(1.0, 1.5, count)).astype(np.int64) + 3
     education = _contracts(parameters, generator, programmes, "education", EDUCATION_CONTRACT_SHARE, count)
     health = _contracts(parameters, generator, programmes, "health", HEALTH_CONTRACT_SHARE, count)
     return Orphanages(

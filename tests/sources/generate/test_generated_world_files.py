@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -44,6 +45,15 @@ def test_equal_arguments_give_equal_bytes_and_another_seed_another_world(tmp_pat
     assert one == same
     assert set(one) == set(other)
     assert one["sources/panti/panti.sqlite"] != other["sources/panti/panti.sqlite"]
+
+
+def test_a_world_of_several_blocks_is_the_same_again(
+    world: World, shared: Shared, reference: Path, tmp_path: Path
+) -> None:
+    """Parts are appended to databases and Parquet files: neither may note when or how often."""
+    parameters = shared.parameters
+    generate_world(parameters.children, parameters.seed, tmp_path, reference)
+    assert _digests(tmp_path) == _digests(world.root)
 
 
 def test_files_lie_where_the_contracts_say_and_carry_the_worlds_date(world: World) -> None:
@@ -191,3 +201,14 @@ def test_the_population_adds_up_to_the_national_figure(world: World, reference: 
     assert population["regency_code"].n_unique() == 514
     assert population.select("regency_code", "sex", "birth_month").is_unique().all()
     assert population["inhabitants"].min() >= 0
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_world() -> None:
+    """A million children must stream: five times the children may not cost five times the memory."""
+    script = Path(__file__).parents[3] / "benchmarks" / "generate.py"
+    answer = subprocess.run([sys.executable, script, "10000", "50000"], check=True, capture_output=True, text=True)
+    small, large = json.loads(answer.stdout)
+    assert large["rows"] - small["rows"] > 900_000
+    assert large["peak_megabytes"] < small["peak_megabytes"] + 250
+    assert large["peak_megabytes"] < 1500

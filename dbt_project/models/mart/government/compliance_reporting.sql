@@ -82,9 +82,9 @@ select
     incidents.incidents::bigint as incidents,
     coalesce(incidents.incident_kinds_withheld, 0) as incident_kinds_withheld,
     estimates.child_count_estimate,
-    {{ not_negative('estimates.child_count_estimate - estimates.half_width') }} as child_count_interval_low,
-    estimates.child_count_estimate + estimates.half_width as child_count_interval_high,
-    estimates.half_width / greatest(estimates.child_count_estimate, 1) as child_count_relative_error
+    round({{ not_negative('estimates.child_count_estimate - estimates.half_width') }}, 1) as child_count_interval_low,
+    round(estimates.child_count_estimate + estimates.half_width, 1) as child_count_interval_high,
+    round(estimates.half_width / greatest(estimates.child_count_estimate, 1), 4) as child_count_relative_error
 from areas
 left join {{ ref('dim_region') }} as region
     on region.release = areas.release and region.region_code = areas.province_code

@@ -1,0 +1,165 @@
+"""Who a person is in the lake: their source ids, and the tokens under which conformed knows them.
+
+Belongs here: finding people by what raw keeps in clear (source ids and keyed NIK tokens). Does not
+belong here: erasing them (`erasure`) or taking an older table back (`restoring`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from merajut_assets.conformed import conform
+from merajut_assets.conformed.entities import CHILDREN
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import Subject, TableContract
+from merajut_assets.raw import landing
+from resources.encryption import tokens
+from resources.lake import TableSchemaError
+from resources.lakehouse import Lakehouse
+from resources.vault import FileKeyDestroyed
+
+NIK_TOKEN = "nik_token"
+
+
+class UnknownSubject(ValueError):
+    """No landed table tells about such a person. Names kind and system, never the id."""
+
+
+@dataclass(frozen=True)
+class TokenColumn:
+    """A column of a conformed entity that holds tokens of a kind of person.
+
+    `is_about`: the row is about that person, in at least one source table; else it only refers to
+    them, as an employee's row does to a manager."""
+
+    entity: TableContract
+    column: str
+    is_about: bool
+
+    @property
+    def table(self) -> str:
+        return f"conformed/{self.entity.name}"
+
+
+def tables_about(subject: Subject, system: str) -> list[tuple[TableContract, str]]:
+    """The source tables, of whatever system, with rows about people whom `system` gives their ids, and
+    the column of the id. Raises UnknownSubject when there is none."""
+    found = [
+        (table, table.subject_columns[subject])
+        for table in registry.tables("raw").values()
+        if subject in table.subject_columns
+        and landing.home_system(table, table.subject_columns[subject]) == system
+    ]
+    if not found:
+        raise UnknownSubject(
+            f"no table of system {system} is about a {subject}; known: {', '.join(sorted(_known_subjects()))}"
+        )
+    return found
+
+
+def _known_subjects() -> set[str]:
+    return {
+        f"{subject} of {landing.home_system(table, column)}"
+        for table in registry.tables("raw").values()
+        for subject, column in table.subject_columns.items()
+    }
+
+
+def linked_ids(lakehouse: Lakehouse, subject: Subject, system: str, source_id: str) -> list[str]:
+    """All source ids of the person who has `source_id`, as the vault knows them ("panti:…"), sorted.
+
+    Children who are registered several times are linked as conformed links them, by a valid NIK: the
+    registrations whose last known NIK token, over all landed versions, is that of the given one. (A NIK
+    that was corrected later does not count, because it may have been another child's.)
+    Raises UnknownSubject when nothing with that id was ever landed."""
+    wanted = f"{system}:{source_id}"
+    tables = tables_about(subject, system)
+    is_known = any(
+        (landing.subject_ids(frame, table, column) == wanted).any()
+        for table, column in tables
+        for frame in _versions(lakehouse, table, column)
+    )
+    if not is_known and not lakehouse.vault.destroyed(subject, [wanted]):
+        raise UnknownSubject(
+            f"no {subject} with that id was landed from system {system}; check id, kind and system "
+            f"(see `merajut status` for what was landed)"
+        )
+    linked = {wanted}
+    if subject is Subject.CHILD and system == CHILDREN.split(".")[0]:
+        linked |= set(_same_nik(lakehouse, source_id, system))
+    return sorted(linked)
+
+
+def _same_nik(lakehouse: Lakehouse, source_id: str, system: str) -> list[str]:
+    children = registry.raw_table(*CHILDREN.split("."))
+    last_known: dict[str, str] = {}
+    for frame in _versions(lakehouse, children, "child_id", NIK_TOKEN):
+        last_known.update(frame.drop_nulls().select("child_id", NIK_TOKEN).iter_rows())
+    nik = last_known.get(source_id)
+    return [f"{system}:{child}" for child, other in last_known.items() if nik is not None and other == nik]
+
+
+def _versions(lakehouse: Lakehouse, table: TableContract, *columns: str) -> Iterator[pl.DataFrame]:
+    """These columns of every landed version that can be read, oldest first."""
+    for version in lakehouse.lake.raw_versions(table.system, table.name):
+        try:
+            yield lakehouse.lake.read_raw(version, columns=list(columns))
+        except TableSchemaError:
+            # Landed under a contract without one of the columns, so that there is nothing to learn from it.
+            continue
+        except FileKeyDestroyed:
+            # Its retention is over and with it everything that could be erased.
+            continue
+
+
+def subject_tokens(lakehouse: Lakehouse, subject: Subject, ids: list[str]) -> pl.Series:
+    """The tokens under which conformed knows these source ids."""
+    return tokens(pl.Series("token", ids, dtype=pl.String), lakehouse.token_key(subject))
+
+
+def erased_tokens(lakehouse: Lakehouse, subject: Subject) -> pl.Series:
+    """Tokens of everybody of a kind who was erased and of whom raw still knows the id."""
+    ids: set[str] = set()
+    if lakehouse.vault.erasures():
+        for table in registry.tables("raw").values():
+            column = table.subject_columns.get(subject)
+            if column is not None:
+                for frame in _versions(lakehouse, table, column):
+                    ids |= set(landing.subject_ids(frame, table, column).drop_nulls().to_list())
+    return subject_tokens(lakehouse, subject, sorted(lakehouse.vault.destroyed(subject, sorted(ids))))
+
+
+def token_columns(subject: Subject) -> list[TokenColumn]:
+    """Every column of conformed that may hold a token of this kind of person."""
+    return [
+        TokenColumn(entity, column.name, any(about))
+        for entity in registry.tables("conformed").values()
+        for column in entity.columns
+        if column.name.endswith("_token") and (about := _is_about(subject, column.sources))
+    ]
+
+
+def _is_about(subject: Subject, sources: tuple[str, ...]) -> list[bool]:
+    """For each source column with ids of such people, whether its rows are about them."""
+    found = []
+    for path in sources:
+        system, name, column = path.split(".")
+        table = registry.raw_table(system, name)
+        declared = table.column(column).subject
+        if table.subjects and conform.token_subject(table, column) is subject:
+            found.append(declared is subject)
+    return found
+
+
+__all__ = [
+    "TokenColumn",
+    "UnknownSubject",
+    "erased_tokens",
+    "linked_ids",
+    "subject_tokens",
+    "tables_about",
+    "token_columns",
+]
