@@ -11,9 +11,10 @@ from typing import Any
 import dagster as dg
 
 from merajut_assets.automation import build_automation
+from merajut_assets.automation.conditions import with_condition
 from merajut_assets.compliance.assets import build_compliance_assets
 from merajut_assets.conformed.assets import build_conformed_assets, build_quarantine_assets
-from merajut_assets.marts.dbt import build_mart_assets
+from merajut_assets.marts.dbt import build_mart_assets, dbt_resource
 from merajut_assets.marts.published import build_published_assets
 from merajut_assets.protected.assets import build_protected_assets
 from merajut_assets.raw.assets import build_raw_assets, build_source_specs
@@ -24,25 +25,28 @@ from resources.lakehouse import Lakehouse
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The whole graph; `overrides` replaces resources by key, so that tests load the real thing."""
     automation = build_automation()
+    parts = [
+        *build_source_specs(),
+        *build_raw_assets(),
+        *build_conformed_assets(),
+        *build_quarantine_assets(),
+        *build_protected_assets(),
+        *build_statistics_assets(),
+        build_mart_assets(),
+        *build_published_assets(),
+        *build_compliance_assets(),
+    ]
     return dg.Definitions(
-        assets=[
-            *build_source_specs(),
-            *build_raw_assets(),
-            *build_conformed_assets(),
-            *build_quarantine_assets(),
-            *build_protected_assets(),
-            *build_statistics_assets(),
-            *build_mart_assets(),
-            *build_published_assets(),
-            *build_compliance_assets(),
-        ],
+        assets=[part if isinstance(part, dg.AssetChecksDefinition) else with_condition(part) for part in parts],
         jobs=automation.jobs,
         schedules=automation.schedules,
         sensors=automation.sensors,
-        resources={"lakehouse": Lakehouse(), **(overrides or {})},
+        resources={"lakehouse": Lakehouse(), "dbt": dbt_resource(), **(overrides or {})},
         # One process for a whole run: a process per step costs seconds each.
         executor=dg.in_process_executor,
     )
 
 
-defs = build_defs()
+@dg.definitions
+def defs() -> dg.Definitions:
+    return build_defs()

@@ -6,6 +6,9 @@ them: over daily parents with gaps it never fires for an unpartitioned asset.
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import TypeVar
+
 import dagster as dg
 
 # Conformed tables follow the landings. `since` remembers an update until it has been taken in, so that
@@ -23,3 +26,27 @@ def once_per_release(cron: str) -> dg.AutomationCondition:
     return (
         dg.AutomationCondition.cron_tick_passed(cron, "UTC") & dg.AutomationCondition.in_latest_time_window()
     ).with_label("once_per_release")
+
+
+RELEASE_CRON = "0 4 1 * *"
+RELEASE_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=32))
+_BY_LAYER = {
+    "conformed": FOLLOWS_LANDINGS,
+    **dict.fromkeys(("protected", "statistics", "warehouse", "mart", "published"), once_per_release(RELEASE_CRON)),
+}
+
+Part = TypeVar("Part", dg.AssetsDefinition, dg.AssetSpec)
+
+
+def with_condition(part: Part) -> Part:
+    """The same asset or assets with the condition of their layer, and with the freshness of a monthly release
+    where no contract says another."""
+    return next(iter(dg.map_asset_specs(_with_condition, [part])))
+
+
+def _with_condition(spec: dg.AssetSpec) -> dg.AssetSpec:
+    layer = spec.key.path[0]
+    if layer not in _BY_LAYER:
+        return spec
+    freshness = spec.freshness_policy or RELEASE_FRESHNESS
+    return spec.replace_attributes(automation_condition=_BY_LAYER[layer], freshness_policy=freshness)

@@ -17,7 +17,7 @@ import polars as pl
 
 from merajut_assets.conformed import conform, quality
 from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, Inputs, child_links
-from merajut_assets.conformed.raw_rows import RawRows, living_keys, newest_version, read_raw_rows
+from merajut_assets.conformed.raw_rows import RawRows, living_keys, newest_version, read_raw_rows, read_whole_rows
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.raw import landing
@@ -185,7 +185,9 @@ def _quarantine(
         failed = judged.candidates.with_columns(judged.failed_rules).filter(
             (pl.col(conform.ORIGIN) == table.identifier) & pl.col(landing.FAILED_RULES).is_not_null()
         )
-        late = part.good[failed[conform.POSITION].to_list()].with_columns(failed[landing.FAILED_RULES])
+        late = read_whole_rows(lakehouse, table, part.good[failed[conform.POSITION].to_list()]).with_columns(
+            failed[landing.FAILED_RULES]
+        )
         sealed = [_sealed(lakehouse, entity, table, frame) for frame in (part.refused, late) if frame.height]
         refused.setdefault(table.system, []).extend(sealed)
     counts = {}
@@ -218,10 +220,9 @@ def _replace_quarantine(
     schema = {**dict.fromkeys(QUARANTINE_COLUMNS[:-1], pl.String()), "row": pl.Binary()}
     frame = pl.concat(frames).select(QUARANTINE_COLUMNS) if frames else pl.DataFrame(schema=schema)
     is_stored = lakehouse.lake.version(name) is not None and partition in lakehouse.lake.partitions(name)
-    stored = (
-        lakehouse.lake.read(name, partition=partition, columns=["row_hash"])["row_hash"].sort() if is_stored else None
-    )
-    if stored is not None and stored.equals(frame["row_hash"].sort()):
+    told = ["source_table", "row_hash", "failed_rules"]
+    stored = lakehouse.lake.read(name, partition=partition, columns=told) if is_stored else None
+    if stored is not None and stored.sort(told).equals(frame.select(told).sort(told)):
         return
     if frame.height or is_stored or lakehouse.lake.version(name) is None:
         lakehouse.lake.overwrite(name, frame, partition=partition)

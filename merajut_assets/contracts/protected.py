@@ -94,7 +94,7 @@ class GovernmentChildSummary(pa.DataFrameModel):
         "child.admission_date",
         "placement.start_date",
         privacy=PrivacyClass.SENSITIVE,
-        description="Months in care: 0-11, 12-35, 36+",
+        description="Months in care: 0-11, 12-35, 36-59, 60-95, 96+",
     )
 
 

@@ -68,7 +68,9 @@ def source_differences(
             problems.append(f"{name} is declared nowhere")
             continue
         problems += [f"{name} lacks {column}" for column in declared[table] if column not in columns]
-        problems += [f"{name} has the undeclared column {column}" for column in columns if column not in declared[table]]
+        problems += [
+            f"{name} has the undeclared column {column}" for column in columns if column not in declared[table]
+        ]
         problems += [
             f"{name}.{column} is {sql_type.lower()} instead of {declared[table][column]}"
             for column, sql_type in columns.items()

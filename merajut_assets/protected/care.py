@@ -5,9 +5,8 @@ children. Does not belong here: whose rows may be used (`consent_filter`).
 
 Two kinds of sources tell it differently. A register (Indonesia) records admission and exit, and is
 kept up to date: a child is in care when admitted on or before the cut-off and not yet left. A return
-(England) records placements only, and ends: after its last event nothing is known. It is therefore
-read as of its own *reporting date*, its last event before the cut-off, if that is more than a year
-old; and persons who are adults by the cut-off (21, when leaving care ends) are no children in care,
+(England) records placements only, and ends: after its last placement began or ended nothing is known. It is therefore
+read as of its own *reporting date*, that last day, if it lies more than a year before the cut-off; and persons who are adults by the cut-off (21, when leaving care ends) are no children in care,
 however open their last placement was left.
 """
 
@@ -34,22 +33,16 @@ def reporting_dates(entities: Entities, cut_off: date) -> dict[str, date]:
     )
     dates: dict[str, date] = {}
     for source, is_return in returns.iter_rows():
-        last = _last_event(entities, source, cut_off) if is_return else None
+        last = _last_placement_event(entities["placement"], source, cut_off) if is_return else None
         ended = last is not None and last < cut_off - RETURN_IS_CURRENT
         dates[source] = last if ended and last is not None else cut_off
     return dates
 
 
-def _last_event(entities: Entities, source: str, cut_off: date) -> date | None:
-    columns = {"placement": ("start_date", "end_date"), "review": ("held_date",)}
-    days = [
-        entities[name].filter(pl.col("source_system") == source).get_column(column)
-        for name, names in columns.items()
-        if name in entities
-        for column in names
-    ]
-    past = pl.concat([day.alias("day") for day in days]).to_frame().filter(pl.col("day") <= cut_off)
-    return past.get_column("day").max()  # type: ignore[return-value]
+def _last_placement_event(placements: pl.DataFrame, source: str, cut_off: date) -> date | None:
+    own = placements.filter(pl.col("source_system") == source)
+    days = pl.concat([own.get_column(name).alias("day") for name in ("start_date", "end_date")])
+    return days.filter(days <= cut_off).max()  # type: ignore[return-value]
 
 
 def with_reporting_date(frame: pl.DataFrame, dates: dict[str, date], cut_off: date) -> pl.DataFrame:
@@ -69,7 +62,7 @@ def children_in_care(entities: Entities, cut_off: date) -> pl.DataFrame:
     The columns of `child`, and: `reporting_date`; of the placement that was open then (or else the last
     one begun) `care_type`, `placement_reason`; `institution_id`, of that placement or else of the
     registration; `placements`, how many had begun; `care_since`.
-    Reads the entities child and placement, and review (for the end of a return) where it is given.
+    Reads the entities child and placement.
     """
     children = with_reporting_date(entities["child"], reporting_dates(entities, cut_off), cut_off)
     begun = (

@@ -63,7 +63,7 @@ def protect(
 
     `entities`: the frames that `entities_of` names. `pseudonym_key`: at least 32 bytes, needed for rows
     about persons. The report holds `rows_in`, `excluded`, `rows`, `suppressed`, and by kind of dataset
-    `k`, `l`, `classes`, `transformation`, `loss`, `withheld_parts`, `reporting_dates`.
+    `k`, `l`, `classes`, `transformation`, `loss`, `withheld_parts`, `withheld_rows`, `reporting_dates`.
     Raises PrivacyRefused when a requirement cannot be met, and DataError when rows do not fit the policy.
     """
     dataset = policy.datasets[contract.name]
@@ -139,11 +139,12 @@ def _microdata(
     assert release.frame is not None
     transformation = dict(release.report["transformation"])
     report = {
-        "suppressed": named.height - release.frame.height,
+        "suppressed": release.report["suppressed"],
         "classes": release.report["classes"],
         "transformation": transformation,
         "loss": release.report["loss"],
         "withheld_parts": withheld,
+        "withheld_rows": named.height - release.report["rows"],
     }
     return release.frame, report
 

@@ -98,7 +98,7 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
             "erased_rows": landed.erased,
         },
     )
-    _keep_original(lakehouse, system, contract, source, ingest_date)
+    _keep_original(lakehouse, system, contract, source, fingerprint, ingest_date)
     lakehouse.audit.append(
         "landing", table=contract.identifier, version=version.number, rows=version.rows, digest=content
     )
@@ -122,15 +122,30 @@ def _schema_version(known: RawVersion | None, declared: str) -> int:
 
 
 def _keep_original(
-    lakehouse: Lakehouse, system: System, contract: TableContract, source: reader.SourceTable, ingest_date: date
+    lakehouse: Lakehouse,
+    system: System,
+    contract: TableContract,
+    source: reader.SourceTable,
+    fingerprint: str,
+    ingest_date: date,
 ) -> None:
     """Keep the file as delivered for the dispute window. A file that holds several tables is kept
-    with the first of them; open data can be had again from where they come from."""
-    first = next(table.name for table in registry.tables("raw").values() if table.system == system.name)
-    is_kept_elsewhere = "{source}" not in system.location and contract.name != first
-    if source.original is None or system.data_origin is DataOrigin.OPEN_DATA or is_kept_elsewhere:
+    with the first of them that lands it; open data can be had again from where they come from."""
+    if source.original is None or system.data_origin is DataOrigin.OPEN_DATA:
+        return
+    if "{source}" not in system.location and _is_landed(lakehouse, contract, fingerprint):
         return
     lakehouse.lake.keep_original(system.name, contract.name, source.original.read_bytes(), received=ingest_date)
+
+
+def _is_landed(lakehouse: Lakehouse, contract: TableContract, fingerprint: str) -> bool:
+    """Whether another table of the system was landed from the file in this very state."""
+    others = (
+        lakehouse.lake.latest_raw(table.system, table.name)
+        for table in registry.tables("raw").values()
+        if table.system == contract.system and table.name != contract.name
+    )
+    return any(version is not None and version.facts["fingerprint"] == fingerprint for version in others)
 
 
 def _metadata(version: RawVersion) -> dict[str, Any]:

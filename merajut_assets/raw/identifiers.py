@@ -18,7 +18,28 @@ import polars as pl
 # Kemendagri's province codes; 91 to 97 are the provinces of Papua.
 _PROVINCES = "1[1-9]|21|3[1-6]|5[1-3]|6[1-5]|7[1-6]|8[12]|9[1-7]"
 _NIK = rf"^(?:{_PROVINCES})\d{{14}}$"
-_NIK_IN_TEXT = rf"(?:^|\D)(?:{_PROVINCES})\d{{4}}(?:[0-6]\d|7[01])(?:0[1-9]|1[0-2])\d{{6}}(?:\D|$)"
+# People group the digits as they like, so that one separator may stand between any two of them.
+_GAP = r"[ .\-/]?"
+
+
+def _one_of(*pairs: str) -> str:
+    """Any of some pairs of digits, each written as pattern of the first digit and pattern of the second."""
+    return "(?:" + "|".join(_GAP.join(pair.split(" ")) for pair in pairs) + ")"
+
+
+_NIK_IN_TEXT = (
+    r"(?:^|\D)"
+    + _GAP.join(
+        (
+            _one_of(*(f"{province[0]} {province[1:]}" for province in _PROVINCES.split("|"))),
+            *[r"\d"] * 4,
+            _one_of(r"[0-6] \d", "7 [01]"),
+            _one_of("0 [1-9]", "1 [0-2]"),
+            *[r"\d"] * 6,
+        )
+    )
+    + r"(?:\D|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,14 @@ def _valid_nik(values: pl.Series) -> pl.Series:
         month = text.str.slice(8, 2).cast(pl.Int32, strict=False)
         year = text.str.slice(10, 2).cast(pl.Int32, strict=False)
         # 2000 is a leap year, as 00 must be: the century is not part of the number.
-        exists = pl.date(2000 + year, month, pl.when(day > 40).then(day - 40).otherwise(day)).is_not_null()
+        birthday = pl.format(
+            "{}-{}-{}",
+            2000 + year,
+            month.cast(pl.String).str.zfill(2),
+            pl.when(day > 40).then(day - 40).otherwise(day).cast(pl.String).str.zfill(2),
+        )
+        # `pl.date` would raise on a day that no calendar has, and quote it.
+        exists = birthday.str.to_date("%Y-%m-%d", strict=False).is_not_null()
         possible = month.is_between(1, 12) & (day.is_between(1, 31) | day.is_between(41, 71))
         return text.str.contains(_NIK) & possible & exists & (text.str.slice(12, 4) != "0000")
 

@@ -12,11 +12,12 @@ what to do with refused rows (`merajut_assets.conformed`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import pandera.polars as pa
 import polars as pl
+from pandera.config import ValidationDepth, config_context
 
 from merajut_assets.contracts.base import Column, PrivacyClass, Subject, TableContract
 from merajut_assets.raw.identifiers import IDENTIFIERS, contains_nik, nik_agrees
@@ -28,6 +29,8 @@ FAILED_RULES = "failed_rules"
 ENCRYPTED = "encrypted"
 UNPARSED = "unparsed"
 RULE_SEPARATOR = ","
+
+TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
 
 # A column of which most values cannot be parsed has changed its type; single bad cells are dirt.
 RETYPED_SHARE = 0.5
@@ -66,15 +69,14 @@ class Landed:
 
 def contract_fingerprint(contract: TableContract) -> str:
     """Changes when the declared columns, their types, classes or rules change."""
-    declared = [
-        (column.name, column.name_in_source, str(column.dtype), column.privacy, column.token, column.source_format)
-        for column in contract.columns
-    ]
+    # Everything about a column but its words: references and sources decide about tokens and rows, too.
+    declared = [replace(column, description="", unit=None, hierarchy=None) for column in contract.columns]
     checks = [
         (name, [str(check) for check in spec.checks], spec.nullable) for name, spec in contract.schema.columns.items()
     ]
     rules = [str(check) for check in contract.schema.checks]
-    return sha256(repr((declared, checks, rules, contract.subjects)).encode()).hexdigest()[:16]
+    keys = (contract.key, contract.modified_column, contract.subjects)
+    return sha256(repr((declared, checks, rules, keys)).encode()).hexdigest()[:16]
 
 
 # ── parse ────────────────────────────────────────────────────────────────────────────────
@@ -87,27 +89,42 @@ def parse(source: pl.DataFrame, contract: TableContract) -> Parsed:
     parsed = source.select(_cast(source.schema[column.name], column) for column in contract.columns)
     failures = {}
     for column in contract.columns:
-        failed = source[column.name].is_not_null() & parsed[column.name].is_null()
+        failed = _is_filled(source[column.name]) & parsed[column.name].is_null()
         if failed.any():
             _refuse_retyped(contract, column, failed, source[column.name])
             failures[column.name] = failed
     return Parsed(parsed.with_columns(_originals(source, failures)), failures)
 
 
+def _is_filled(given: pl.Series) -> pl.Series:
+    """Blank text is no value, as empty text is none."""
+    return given.str.strip_chars().replace("", None).is_not_null() if given.dtype == pl.String else given.is_not_null()
+
+
 def _cast(given: pl.DataType, column: Column) -> pl.Expr:
-    text = pl.col(column.name)
+    value = pl.col(column.name)
     wanted = column.dtype.base_type()
-    if given == wanted and wanted != pl.String:
-        return text.cast(pl.Datetime("us")) if wanted == pl.Datetime else text
+    if (given == pl.Boolean and wanted != pl.Boolean) or (given.is_float() and wanted == pl.String):
+        # Truth values are no numbers or texts, and fractions no texts: the source has changed its type.
+        return pl.lit(None, dtype=column.dtype).alias(column.name)
     if wanted == pl.String:
-        return text.cast(pl.String).str.strip_chars().replace("", None)
-    if given != pl.String and wanted in (pl.Int64, pl.Float64, pl.Boolean):
-        return text.cast(column.dtype, strict=False)
-    stripped = text.cast(pl.String).str.strip_chars()
+        return value.cast(pl.String).str.strip_chars().replace("", None)
+    if wanted == pl.Float64:
+        number = (value.str.strip_chars() if given == pl.String else value).cast(pl.Float64, strict=False)
+        # "not a number" and infinity pass every lower bound.
+        return pl.when(number.is_finite()).then(number).alias(column.name)
+    if given == wanted:
+        return value.cast(pl.Datetime("us")) if wanted == pl.Datetime else value
+    if given != pl.String and wanted in (pl.Int64, pl.Boolean):
+        converted = value.cast(column.dtype, strict=False)
+        # A fraction must not become a whole number, nor 7 become "true".
+        return pl.when(converted.cast(given, strict=False) == value).then(converted).alias(column.name)
+    stripped = value.cast(pl.String).str.strip_chars()
     if wanted == pl.Date:
         return _parse_date(stripped, column)
     if wanted == pl.Datetime:
-        return stripped.str.to_datetime("%Y-%m-%dT%H:%M:%SZ", strict=False, time_unit="us")
+        moment = stripped.str.to_datetime(TIMESTAMP, strict=False, time_unit="us")
+        return pl.when(moment.dt.strftime(TIMESTAMP) == stripped).then(moment).alias(column.name)
     if wanted == pl.Boolean:
         lowered = stripped.str.to_lowercase()
         truth = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -120,7 +137,7 @@ def _parse_date(text: pl.Expr, column: Column) -> pl.Expr:
     # writing the date back and comparing refuses what was not written as declared.
     declared = column.source_format or "%Y-%m-%d"
     parsed = text.str.to_date(declared, strict=False)
-    return pl.when(parsed.dt.strftime(declared) == text).then(parsed)
+    return pl.when(parsed.dt.strftime(declared) == text).then(parsed).alias(column.name)
 
 
 def _refuse_retyped(contract: TableContract, column: Column, failed: pl.Series, source: pl.Series) -> None:
@@ -131,9 +148,13 @@ def _refuse_retyped(contract: TableContract, column: Column, failed: pl.Series, 
             contract.name,
             "retyped",
             f"{failed.sum()} of {present} values are no {column.dtype.base_type().__name__.lower()}",
-            f"restore the column in the export, or change its type in contracts/{contract.system}.py",
+            f"restore the column in the export, or change its type in {_module(contract)}",
             column=column.name_in_source,
         )
+
+
+def _module(contract: TableContract) -> str:
+    return f"contracts/{contract.model.__module__.rpartition('.')[2]}.py"
 
 
 def _originals(source: pl.DataFrame, failures: Mapping[str, pl.Series]) -> pl.Expr | pl.Series:
@@ -152,7 +173,10 @@ def judge(parsed: Parsed, contract: TableContract) -> pl.Series:
     Names: `<column>.type|required|allowed|format|range|unique`, and the contract's own row rules."""
     frame = parsed.frame
     broken = [(f"{column}.type", failed) for column, failed in parsed.failures.items()]
-    broken += broken_rules(frame.drop(UNPARSED), contract)
+    for rule, mask in broken_rules(frame.drop(UNPARSED), contract):
+        unreadable = parsed.failures.get(rule.removesuffix(".required"))
+        # What cannot be read is not missing: it is refused once, for its type.
+        broken.append((rule, mask if unreadable is None else mask & ~unreadable))
     if contract.key:
         broken.append((f"{contract.key[0]}.unique", older_duplicates(frame, contract.key, contract.modified_column)))
     return combine_rules(broken, frame.height)
@@ -163,7 +187,9 @@ def broken_rules(frame: pl.DataFrame, contract: TableContract) -> list[tuple[str
 
     Validates a collected frame: on a lazy one pandera skips data checks."""
     try:
-        contract.model.validate(frame, lazy=True)
+        # An environment variable can switch pandera's checks off for a whole process.
+        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+            contract.model.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         cases = error.failure_cases.select("column", "check", "index", "schema_context")
     else:
@@ -174,7 +200,7 @@ def broken_rules(frame: pl.DataFrame, contract: TableContract) -> list[tuple[str
             contract.name,
             "contract",
             "the frame does not have the declared columns and types",
-            f"correct the declaration in contracts/{contract.system}.py",
+            f"correct the declaration in {_module(contract)}",
         )
     found: dict[str, set[int]] = {}
     for column, check, index, context in cases.iter_rows():

@@ -108,12 +108,15 @@ def test_a_return_that_ended_is_read_as_of_its_end() -> None:
             _gb_placement("open", date(2016, 6, 1), reason_for_care="neglect"),
             _gb_placement("ended", date(2016, 1, 1), end_date=date(2017, 1, 1)),
             _gb_placement("adult", date(2016, 1, 1)),
+            _gb_placement("ended", date(2016, 6, 1), end_date=end),
             placement("id_child"),
         ],
         [
             {"child_token": "open", "held_date": date(2017, 4, 1), **GB},
             {"child_token": "open", "held_date": date(2017, 9, 1), **GB},
             {"child_token": "open", "held_date": end, **GB},
+            # The sample has reviews in years to come; they do not make the return current.
+            {"child_token": "open", "held_date": date(2026, 5, 1), **GB},
         ],
     )
     assert reporting_dates(entities, CUT_OFF) == {"panti": CUT_OFF, "ssda903": end}

@@ -23,6 +23,8 @@ from merajut_assets.protected.summary import (
 # How soon an incident has to be reported to count as reported in time, in days.
 REPORTING_DAYS = 3
 REVIEW_INTERVAL = "6mo"
+# The long stays of an ended return would otherwise all be one value, and no class diverse.
+MONTHS_IN_CARE = [(11, "0-11"), (35, "12-35"), (59, "36-59"), (95, "60-95")]
 
 
 @summary("government", "child_summary")
@@ -44,9 +46,9 @@ def child_summary(entities: Entities, cut_off: date) -> pl.DataFrame:
             pl.coalesce("reason_for_care", "placement_reason").alias("reason_for_care"),
             pl.col("reviews_on_time").fill_null("no_review"),
             banded(pl.col("placements"), [(1, "1"), (2, "2")], "3+").alias("placements"),
-            banded(
-                completed_months(pl.col("care_since"), pl.col("reporting_date")), [(11, "0-11"), (35, "12-35")], "36+"
-            ).alias("months_in_care"),
+            banded(completed_months(pl.col("care_since"), pl.col("reporting_date")), MONTHS_IN_CARE, "96+").alias(
+                "months_in_care"
+            ),
         )
     )
 

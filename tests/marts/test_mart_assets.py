@@ -1,0 +1,266 @@
+"""The marts and publications as Dagster assets: who they are, what they tell, and when they refuse."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from mini_warehouse import RELEASE, build_warehouse, release_frames
+
+from merajut_assets.marts import dbt as mart_assets
+from merajut_assets.marts.dbt import build_mart_assets, dbt_resource
+from merajut_assets.marts.project import load_manifest, stakeholder_marts
+from merajut_assets.marts.published import (
+    RELEASED_KEY,
+    build_published_assets,
+    describe,
+    publish,
+    verify,
+)
+from merajut_assets.policies.stakeholder import stakeholder_policies
+from resources.lakehouse import Lakehouse
+
+
+class MiniLakehouse(Lakehouse):
+    """A lakehouse whose verified tables are the mini release's; everything else is real."""
+
+    without: str = ""
+
+    def load_release_tables(self, release: str) -> dict[str, int]:
+        frames = release_frames()
+        if self.without:
+            del frames[("protected", self.without)]
+        build_warehouse(self.settings.data_directory, frames)
+        return {".".join(table): frame.height for table, frame in frames.items()}
+
+
+@pytest.fixture(scope="session")
+def marts(manifest_path: Path) -> dg.AssetsDefinition:
+    return build_mart_assets(manifest_path)
+
+
+@pytest.fixture(scope="session")
+def published(manifest_path: Path) -> list[dg.AssetsDefinition]:
+    return build_published_assets(manifest_path)
+
+
+@pytest.fixture
+def built(dbt, tmp_path) -> MiniLakehouse:
+    """A lakehouse with a built release and nothing published, which a test may spoil."""
+    data = tmp_path / "data"
+    shutil.copytree(dbt.data, data)
+    return MiniLakehouse(data_directory=str(data))
+
+
+def of_media(manifest_path: Path) -> list:
+    return stakeholder_marts(load_manifest(manifest_path))["media"]
+
+
+# ── what the graph says ──────────────────────────────────────────────────────────────────
+
+
+def test_models_have_the_key_and_group_of_their_layer(marts) -> None:
+    groups = {spec.key.to_user_string(): spec.group_name for spec in marts.specs}
+    assert groups["mart/government/compliance_reporting"] == "government"
+    assert groups["warehouse/dim_region"] == "warehouse"
+    assert {key.split("/")[0] for key in groups} == {"mart", "warehouse"}
+
+
+def test_models_depend_on_the_protected_assets_by_their_keys(marts) -> None:
+    """A key that nobody else uses would cut the graph in two, and with it the lineage proof."""
+    deps = {dep.asset_key.to_user_string() for spec in marts.specs for dep in spec.deps}
+    assert "protected/government/child_summary" in deps
+    assert "statistics/business/outcome_by_programme" in deps
+    assert {key.split("/")[0] for key in deps} == {"protected", "statistics", "warehouse"}
+
+
+def test_every_asset_is_described_owned_tagged_and_checked(marts, published) -> None:
+    for definition in (marts, *published):
+        for spec in definition.specs:
+            name = spec.key.to_user_string()
+            assert spec.description, name
+            assert all(owner.startswith("team:") for owner in spec.owners), name
+            assert spec.owners, name
+            assert "sensitivity" in spec.tags, name
+            assert "duckdb" in spec.kinds, name
+    checked = {check.asset_key for definition in (marts, *published) for check in definition.check_specs}
+    assert checked | {RELEASED_KEY} == {spec.key for definition in (marts, *published) for spec in definition.specs}
+    for definition in (marts, *published):
+        assert all(check.blocking and check.description for check in definition.check_specs)
+
+
+def test_column_schema_and_lineage_are_known_before_any_run(marts) -> None:
+    for spec in marts.specs:
+        columns = {column.name for column in spec.metadata["dagster/column_schema"].columns}
+        assert set(spec.metadata["dagster/column_lineage"].deps_by_column) == columns
+
+
+def test_steps_that_withhold_say_so(marts) -> None:
+    steps = {spec.key.path[-1]: spec.metadata.get("privacy_step") for spec in marts.specs}
+    assert steps["compliance_reporting"] == "disclosure_control"
+    assert steps["dim_region"] is None
+
+
+def test_publications_wait_for_their_marts(published) -> None:
+    deps = {
+        key: {d.asset_key for d in spec.deps}
+        for definition in published
+        for spec in definition.specs
+        for key in [spec.key.to_user_string()]
+    }
+    assert deps["published/media"] == {dg.AssetKey(["mart", "media", "campaign_metrics"])}
+    assert dg.AssetKey(["mart", "academia", "research_dataset"]) in deps["warehouse/released"]
+
+
+def test_a_publication_tells_how_it_is_protected() -> None:
+    about = describe(stakeholder_policies()["academia"], RELEASE)
+    assert (about["smallest_group"], about["epsilon"], about["cut_off"]) == (10, 1.0, "2026-06-30")
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_a_release_goes_from_tables_to_published_files(marts, published, tmp_path) -> None:
+    lakehouse = MiniLakehouse(data_directory=str(tmp_path / "data"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            [marts, *published],
+            resources={"lakehouse": lakehouse, "dbt": dbt_resource()},
+            partition_key=RELEASE,
+            instance=instance,
+        )
+    rows = {
+        event.materialization.asset_key.to_user_string(): event.materialization.metadata.get("dagster/row_count")
+        for event in done.get_asset_materialization_events()
+    }
+    assert rows["mart/media/campaign_metrics"].value == 16
+    assert len(rows) == len(marts.keys) + len(published)
+    assert all(evaluation.passed for evaluation in done.get_asset_check_evaluations())
+    assert lakehouse.warehouse.released() is not None
+    assert {
+        publication.stakeholder for name in stakeholder_policies() for publication in lakehouse.publisher.list(name)
+    } == set(stakeholder_policies())
+    events = [entry["event"] for entry in lakehouse.audit.entries()]
+    assert events.count("published.published") == len(stakeholder_policies())
+    assert events.count("warehouse.released") == 1
+
+
+@pytest.mark.slow
+def test_a_failing_dbt_test_blocks_publication(marts, published, tmp_path, monkeypatch) -> None:
+    """A count below k that reaches a mart must stop there, by the check of that very mart."""
+    frames = release_frames()
+    reach = ("protected", "media__campaign_giving")
+    frames[reach] = frames[reach].with_columns(pl.lit(3, dtype=pl.Int64).alias("donors"), is_withheld=pl.lit(False))
+    monkeypatch.setattr("mini_warehouse.release_frames", lambda: frames)
+    monkeypatch.setitem(globals(), "release_frames", lambda: frames)
+    lakehouse = MiniLakehouse(data_directory=str(tmp_path / "data"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            [marts, *published],
+            resources={"lakehouse": lakehouse, "dbt": dbt_resource()},
+            partition_key=RELEASE,
+            instance=instance,
+            raise_on_error=False,
+        )
+    assert not done.success
+    failed = {e.asset_key.to_user_string(): e for e in done.get_asset_check_evaluations() if not e.passed}
+    assert set(failed) == {"mart/media/campaign_metrics"}
+    assert "campaign_donors" in failed["mart/media/campaign_metrics"].metadata["failed_tests"].value
+    assert lakehouse.publisher.list("media") == []
+    assert lakehouse.warehouse.released() is None
+
+
+@pytest.mark.slow
+def test_one_mart_alone_builds_what_was_asked_for(marts, built) -> None:
+    key = dg.AssetKey(["mart", "media", "campaign_metrics"])
+    done = dg.materialize(
+        [marts],
+        resources={"lakehouse": built, "dbt": dbt_resource()},
+        partition_key=RELEASE,
+        selection=dg.AssetSelection.assets(key),
+    )
+    assert [event.materialization.asset_key for event in done.get_asset_materialization_events()] == [key]
+
+
+def test_a_missing_dataset_is_named_before_dbt_starts(marts, tmp_path) -> None:
+    lakehouse = MiniLakehouse(data_directory=str(tmp_path / "data"), without="media__campaign_reach")
+    with pytest.raises(dg.Failure, match=r"protected\.media__campaign_reach is missing"):
+        dg.materialize([marts], resources={"lakehouse": lakehouse, "dbt": dbt_resource()}, partition_key=RELEASE)
+
+
+def test_environment_is_left_as_it_was(monkeypatch) -> None:
+    """dbt gets its file by a variable; one left behind would point the next run at the wrong release."""
+    import os
+
+    monkeypatch.setenv("MERAJUT_DATA", "before")
+    monkeypatch.delenv("MERAJUT_BUILD_FILE", raising=False)
+    with mart_assets._environment(MERAJUT_DATA="within", MERAJUT_BUILD_FILE="within"):
+        assert os.environ["MERAJUT_BUILD_FILE"] == "within"
+    assert os.environ["MERAJUT_DATA"] == "before"
+    assert "MERAJUT_BUILD_FILE" not in os.environ
+
+
+# ── publications ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_publishing_the_same_again_changes_nothing(built, manifest_path) -> None:
+    first = publish(built, "media", RELEASE, of_media(manifest_path))
+    second = publish(built, "media", RELEASE, of_media(manifest_path))
+    assert (first.is_new, second.is_new) == (True, False)
+    assert first.path == second.path
+    assert [entry["event"] for entry in built.audit.entries()] == ["published.published"]
+
+
+@pytest.mark.slow
+def test_a_sound_publication_has_no_fault(built, manifest_path) -> None:
+    publication = publish(built, "media", RELEASE, of_media(manifest_path))
+    assert verify(built, publication, of_media(manifest_path)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda frame: {"campaign_metrics": frame.head(3)}, "has 3 rows"),
+        (lambda frame: {"campaign_metrics": frame.with_columns(nik=pl.lit("x"))}, "undeclared columns: nik"),
+        (lambda frame: {"campaign_metrics": frame, "child": frame.head(1)}, "holds table child"),
+        (lambda _: {}, "lacks table campaign_metrics"),
+    ],
+)
+def test_verification_finds_what_is_planted(built, manifest_path, spoil, told) -> None:
+    frame = built.warehouse.read_table(RELEASE, "mart_media.campaign_metrics")
+    publication = built.publisher.publish("media", RELEASE, spoil(frame))
+    faults = verify(built, publication, of_media(manifest_path))
+    assert len(faults) == 1
+    assert told in faults[0]
+
+
+@pytest.mark.slow
+def test_verification_finds_a_file_that_anybody_can_open(built, manifest_path) -> None:
+    """The one fault that no row count shows."""
+    import duckdb
+
+    publication = publish(built, "media", RELEASE, of_media(manifest_path))
+    publication.path.unlink()
+    with duckdb.connect(publication.path) as connection:
+        connection.execute("CREATE TABLE campaign_metrics (number INTEGER)")
+    faults = verify(built, publication, of_media(manifest_path))
+    assert "opens without a key" in faults
+
+
+@pytest.mark.slow
+def test_a_mart_with_another_column_is_not_published(built, manifest_path) -> None:
+    """Refused before the write: a blocking check afterwards would come too late."""
+    marts = of_media(manifest_path)
+    narrower = [
+        {**mart, "columns": {name: c for name, c in mart["columns"].items() if name != "clicks"}} for mart in marts
+    ]
+    with pytest.raises(dg.Failure, match="clicks"):
+        publish(built, "media", RELEASE, narrower)
+    assert built.publisher.list("media") == []
+    assert [entry["event"] for entry in built.audit.entries()] == ["published.refused"]
