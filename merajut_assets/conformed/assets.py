@@ -17,6 +17,7 @@ from merajut_assets.conformed.quality_history import remember_quality
 from merajut_assets.conformed.raw_rows import NotLanded
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass, TableContract
+from merajut_assets.failures import guarded
 from merajut_assets.raw.landing import RULE_SEPARATOR
 from resources.lakehouse import Lakehouse
 
@@ -43,6 +44,7 @@ def _conformed_asset(entity: TableContract) -> dg.AssetsDefinition:
     )
 
     @dg.asset(**options, deps=upstream, check_specs=[check])
+    @guarded
     def conformed_entity(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         try:
             summary = build_entity(lakehouse, entity)
@@ -123,6 +125,7 @@ def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDe
             )
         },
     )
+    @guarded
     def quarantine(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         table = f"quarantine/{system}"
         stored = lakehouse.lake.read(table, columns=["entity", "source_table", "failed_rules"])

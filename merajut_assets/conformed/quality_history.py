@@ -15,10 +15,14 @@ QUALITY_HISTORY = "compliance/quality_history"
 class Measured(Protocol):
     """What is remembered of a build."""
 
-    entity: str
-    built_at: str
-    before: dict[str, float | int | None]
-    after: dict[str, float | int | None]
+    @property
+    def entity(self) -> str: ...
+    @property
+    def built_at(self) -> str: ...
+    @property
+    def before(self) -> Mapping[str, float | int | None]: ...
+    @property
+    def after(self) -> Mapping[str, float | int | None]: ...
 
 
 def remember_quality(lakehouse: Lakehouse, build: Measured) -> None:

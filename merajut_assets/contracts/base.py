@@ -389,9 +389,9 @@ def declared_systems() -> dict[str, System]:
 def source_column(path: str) -> Column:
     """The column at `system.table.column` (raw) or `entity.column` (conformed);
     ContractError when nobody declares it."""
-    *table_path, column = path.split(".")
-    identity = ("raw", *table_path) if len(table_path) == 2 else ("conformed", "conformed", *table_path)
-    contract = _TABLES.get(identity)  # type: ignore[call-overload]
+    owner, column = path.rsplit(".", 1)
+    system, dot, name = owner.partition(".")
+    contract = _TABLES.get(("raw", system, name) if dot else ("conformed", "conformed", owner))
     if contract is None:
-        raise ContractError(f"no contract declares {'.'.join(table_path)}")
+        raise ContractError(f"no contract declares {owner}")
     return contract.column(column)

@@ -23,7 +23,7 @@ from merajut_assets.contracts.base import (
     public,
 )
 
-CARE = {
+CARE: dict[str, Any] = {
     "purpose": "Care of children and the evidence that it is lawful",
     "owner": "team:child-protection",
     "retention_days": 7 * 365,
@@ -33,29 +33,29 @@ CARE = {
     "data_origin": None,
     "child_protection": True,
 }
-GIVING = {
+GIVING: dict[str, Any] = {
     **CARE,
     "purpose": "Accounting for gifts and their use",
     "owner": "team:fundraising",
     "child_protection": False,
     "jurisdiction": "ID,US",
 }
-COMMUNITY = {
+COMMUNITY: dict[str, Any] = {
     **GIVING,
     "purpose": "Coordination of volunteers",
     "owner": "team:community",
     "retention_days": 3 * 365,
     "jurisdiction": "ID",
 }
-PARTNERSHIP = {
+PARTNERSHIP: dict[str, Any] = {
     **GIVING,
     "purpose": "Stewardship and control of corporate programmes",
     "owner": "team:partnerships",
     "jurisdiction": "ID",
 }
-FINANCE = {**PARTNERSHIP, "owner": "team:finance", "legal_basis": LegalBasis.NOT_APPLICABLE}
-COMMUNICATION = {**PARTNERSHIP, "purpose": "Awareness campaigns", "owner": "team:communication"}
-REFERENCE = {
+FINANCE: dict[str, Any] = {**PARTNERSHIP, "owner": "team:finance", "legal_basis": LegalBasis.NOT_APPLICABLE}
+COMMUNICATION: dict[str, Any] = {**PARTNERSHIP, "purpose": "Awareness campaigns", "owner": "team:communication"}
+REFERENCE: dict[str, Any] = {
     **FINANCE,
     "purpose": "Reference figures and codes",
     "owner": "team:data-engineering",

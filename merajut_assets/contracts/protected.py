@@ -8,6 +8,7 @@ declared here is enforced when it is stored. All of them get the column `release
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pandera.polars as pa
 
@@ -21,8 +22,8 @@ from merajut_assets.contracts.base import (
     public,
 )
 
-COMMON = {"retention_days": 3 * 365, "freshness_hours": 24 * 32, "data_origin": None}
-GOVERNMENT = {
+COMMON: dict[str, Any] = {"retention_days": 3 * 365, "freshness_hours": 24 * 32, "data_origin": None}
+GOVERNMENT: dict[str, Any] = {
     **COMMON,
     "owner": "team:privacy",
     "purpose": "Supervision of care",
@@ -30,14 +31,14 @@ GOVERNMENT = {
     "legal_basis": LegalBasis.LEGAL_OBLIGATION,
     "child_protection": True,
 }
-BUSINESS = {
+BUSINESS: dict[str, Any] = {
     **COMMON,
     "owner": "team:privacy",
     "purpose": "Measurement of CSR",
     "jurisdiction": "ID",
     "legal_basis": LegalBasis.CONSENT,
 }
-ACADEMIA = {
+ACADEMIA: dict[str, Any] = {
     **COMMON,
     "owner": "team:privacy",
     "purpose": "Research on care and its outcomes",
@@ -45,14 +46,14 @@ ACADEMIA = {
     "legal_basis": LegalBasis.CONSENT,
     "child_protection": True,
 }
-COMMUNITY = {
+COMMUNITY: dict[str, Any] = {
     **COMMON,
     "owner": "team:privacy",
     "purpose": "Local coordination",
     "jurisdiction": "ID",
     "legal_basis": LegalBasis.CONSENT,
 }
-MEDIA = {
+MEDIA: dict[str, Any] = {
     **COMMON,
     "owner": "team:privacy",
     "purpose": "Measurement of awareness",

@@ -5,8 +5,9 @@ children. Does not belong here: whose rows may be used (`consent_filter`).
 
 Two kinds of sources tell it differently. A register (Indonesia) records admission and exit, and is
 kept up to date: a child is in care when admitted on or before the cut-off and not yet left. A return
-(England) records placements only, and ends: after its last placement began or ended nothing is known. It is therefore
-read as of its own *reporting date*, that last day, if it lies more than a year before the cut-off; and persons who are adults by the cut-off (21, when leaving care ends) are no children in care,
+(England) records placements only, and ends: after its last placement began or ended nothing is known.
+If that day lies more than a year before the cut-off, it is the return's *reporting date*, as of which it
+is read; and persons who are adults by the cut-off (21, when leaving care ends) are no children in care,
 however open their last placement was left.
 """
 

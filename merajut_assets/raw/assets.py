@@ -16,6 +16,7 @@ import polars as pl
 from merajut_assets.catalogue import PrivacyStep, asset_options, source_key, source_spec
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import DataOrigin, Subject, System, TableContract
+from merajut_assets.failures import guarded
 from merajut_assets.raw import landing
 from merajut_assets.sources import reader
 from merajut_assets.sources.request import SourceError
@@ -45,6 +46,7 @@ def _raw_asset(system: System, contract: TableContract) -> dg.AssetsDefinition:
     options = asset_options(contract, privacy_step=PrivacyStep.PSEUDONYMISE if contract.subjects else None)
 
     @dg.asset(**options, deps=[source_key(contract)], partitions_def=ingest_partitions, retry_policy=SOURCE_RETRY)
+    @guarded
     def raw_table(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         ingest_date = date.fromisoformat(context.partition_key)
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from conftest import DbtProject
+from dbt_runner import DbtProject
 from mini_warehouse import RELEASE, WITHHELD_PROVINCE, WITHHELD_REGENCY, release_frames, warehouse_of
 
 from merajut_assets.marts.dbt_sources import DBT_PROJECT

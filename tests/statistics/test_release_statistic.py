@@ -36,8 +36,12 @@ def _policy() -> StakeholderPolicy:
     return stakeholder_policies()[STAKEHOLDER]
 
 
+def _category() -> str:
+    return _policy().statistics[NAME].category
+
+
 def _spent_in_year(lakehouse: Lakehouse) -> float:
-    return lakehouse.ledger.spent(STAKEHOLDER, category="demographics", year=int(RELEASE[:4])).epsilon
+    return lakehouse.ledger.spent(STAKEHOLDER, category=_category(), year=int(RELEASE[:4])).epsilon
 
 
 def _rows(lakehouse: Lakehouse) -> pl.DataFrame:
@@ -103,10 +107,10 @@ def test_a_crash_between_store_and_commit_is_made_good_without_a_new_draw(
 
 def test_an_exhausted_budget_is_a_clear_refusal(lakehouse: Lakehouse) -> None:
     """Nothing is drawn or stored, the refusal names what was exceeded, and it is on record."""
-    year = _policy().budget["demographics"].epsilon_per_year
+    year = _policy().budget[_category()].epsilon_per_year
     limits = {"limit_per_release": year, "limit_per_year": year}
-    lakehouse.ledger.charge(STAKEHOLDER, "2026-01", "earlier releases", "demographics", year, **limits)
-    with pytest.raises(BudgetExceeded, match="government, category demographics"):
+    lakehouse.ledger.charge(STAKEHOLDER, "2026-01", "earlier releases", _category(), year, **limits)
+    with pytest.raises(BudgetExceeded, match=f"government, category {_category()}"):
         release_statistic(lakehouse, _policy(), NAME, RELEASE)
     assert lakehouse.lake.version(TABLE) is None
     assert _spent_in_year(lakehouse) == pytest.approx(year)

@@ -1,0 +1,309 @@
+"""An erased person is gone from everything that can still be read, and nobody else is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from merajut_assets.compliance import erasure
+from merajut_assets.compliance.certificates import Certificate, ErasureReason, ErasureRegister
+from merajut_assets.compliance.erasure import erase, whole_classes
+from merajut_assets.compliance.restoring import restore
+from merajut_assets.compliance.subjects import UnknownSubject, linked_ids
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import Subject
+from merajut_assets.policies.stakeholder import stakeholder_policies
+from merajut_assets.privacy.policy import Policy
+from merajut_assets.protected.pipeline import examine
+from merajut_assets.protected.release import read_release, release_dataset, stored_release
+from resources.lake import LakeError
+from resources.vault import FileKeyDestroyed
+from tests.compliance.small_lake import MARKER, SmallLake
+
+REPOSITORY = Path(__file__).parents[2]
+RELEASE = "2026-10"
+
+
+def _erase(small: SmallLake, number: str | None = None) -> Certificate:
+    return erase(
+        small.lakehouse, Subject.CHILD, "panti", number or small.ids[0], ErasureReason.GUARDIAN_REQUEST
+    )
+
+
+def test_the_marker_can_be_read_before_the_erasure(small: SmallLake) -> None:
+    """Proves that the search finds what is there: in raw, quarantine and the originals."""
+    places = small.places_with()
+    assert {"raw/panti.children", "raw/panti.case_notes", "raw/panti.health_records"} <= set(places)
+    assert "quarantine/panti" in places
+    assert "originals/panti" in places
+
+
+def test_an_erased_child_is_readable_nowhere(small: SmallLake) -> None:
+    """Every version of raw and of every Delta table, quarantine and originals, with all keys there are."""
+    small.change("UPDATE case_notes SET note = note || ' again', modified_at = '2026-11-01T00:00:00Z'")
+    small.land_all(date(2026, 11, 21))
+    small.build_all()
+    tokens = small.token(*small.ids)
+    assert small.rows_about(*small.ids)
+    certificate = _erase(small)
+    assert small.places_with() == []
+    assert small.rows_about(*small.ids) == {}
+    # Tokens as well: no version of a Delta table that can still be read holds one of them.
+    assert [place for token in tokens for place in small.places_with(token)] == []
+    assert certificate.is_complete
+    assert certificate.linked_ids == 2
+    assert certificate.originals_destroyed > 0
+    assert {"conformed/child", "conformed/placement"} <= set(certificate.rows_removed)
+
+
+def test_a_sibling_is_not_touched(small: SmallLake) -> None:
+    """They share a guardian: linking by anything but the child's own identity would take the sibling, too."""
+    before = small.rows_about(small.sibling)
+    everybody = small.lakehouse.lake.rows("conformed/child")
+    _erase(small)
+    assert small.rows_about(small.sibling) == before
+    assert small.lakehouse.lake.rows("conformed/child") == everybody - 1
+    key = small.lakehouse.vault.subject_keys("child", [f"panti:{small.sibling}"], create=False)
+    assert len(key) == 1
+
+
+def test_any_registration_of_a_child_stands_for_all(small: SmallLake) -> None:
+    """The guardian may know only the number that the second institution gave."""
+    first = linked_ids(small.lakehouse, Subject.CHILD, "panti", small.ids[0])
+    second = linked_ids(small.lakehouse, Subject.CHILD, "panti", small.ids[1])
+    assert first == second == sorted(f"panti:{number}" for number in small.ids)
+    assert _erase(small, small.ids[1]).certificate_id == _erase(small, small.ids[0]).certificate_id
+
+
+def test_a_corrected_nik_does_not_link_two_children(small: SmallLake) -> None:
+    """A NIK typed in wrongly for a day was another child's, who must survive the erasure."""
+    small.change(
+        "UPDATE children SET nik = (SELECT nik FROM children WHERE child_id = ?) WHERE child_id = ?",
+        small.ids[0],
+        small.sibling,
+    )
+    small.land_all(date(2026, 11, 21))
+    assert f"panti:{small.sibling}" in linked_ids(small.lakehouse, Subject.CHILD, "panti", small.ids[0])
+    small.change("UPDATE children SET nik = '3204110101120007' WHERE child_id = ?", small.sibling)
+    small.land_all(date(2026, 11, 22))
+    assert f"panti:{small.sibling}" not in linked_ids(small.lakehouse, Subject.CHILD, "panti", small.ids[0])
+
+
+def test_landing_and_building_again_do_not_revive(small: SmallLake) -> None:
+    """The source still has the child, and every landing delivers it again."""
+    _erase(small)
+    small.change("UPDATE children SET modified_at = '2026-11-02T00:00:00Z'")
+    small.change("UPDATE placements SET modified_at = '2026-11-02T00:00:00Z'")
+    small.land_all(date(2026, 11, 22))
+    small.build_all()
+    newest = small.lakehouse.lake.latest_raw("panti", "children")
+    assert newest is not None
+    assert newest.facts["erased_rows"] == 2
+    assert small.rows_about(*small.ids) == {}
+    assert [place for place in small.places_with() if not place.startswith("originals")] == []
+
+
+def test_restoring_does_not_revive(small: SmallLake) -> None:
+    """An older version whose files vacuum left may hold the child: it comes back without it."""
+    lake = small.lakehouse.lake
+    version = lake.version("conformed/child")
+    assert version is not None
+    held = lake.read("conformed/child", version=version)
+    _erase(small)
+    with pytest.raises((LakeError, FileKeyDestroyed), match="vacuumed"):
+        restore(small.lakehouse, "conformed/child", version)
+    # As if vacuum had not been reached: a version with the child, that can be read.
+    lake.overwrite("conformed/child", held)
+    revived = lake.version("conformed/child")
+    assert revived is not None
+    assert small.rows_about(*small.ids)
+    outcome = restore(small.lakehouse, "conformed/child", revived)
+    assert outcome.erased == 1
+    assert small.rows_about(*small.ids) == {}
+    assert lake.rows("conformed/child") == held.height - 1
+
+
+@pytest.mark.parametrize(
+    "step", ["_without_originals", "_rewrite_conformed", "_rewrite_protected", "_accounted"]
+)
+def test_an_erasure_that_fails_half_way_is_completed_by_the_next_call(
+    small: SmallLake, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """After any step: the open certificate shows it, nothing encrypted is readable, the next call finishes."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erasure, step, fail)
+        with pytest.raises(OSError, match="no space"):
+            _erase(small)
+    (unfinished,) = ErasureRegister(small.lakehouse.settings).all()
+    assert not unfinished.is_complete
+    assert not [place for place in small.places_with() if place.startswith(("raw/", "quarantine/"))]
+    finished = _erase(small)
+    assert finished.certificate_id == unfinished.certificate_id
+    assert finished.is_complete
+    assert finished.rows_removed["conformed/child"] == 1
+    assert finished.originals_destroyed > 0
+    assert small.places_with() == []
+    assert small.rows_about(*small.ids) == {}
+
+
+def test_a_killed_erasure_is_completed(small: SmallLake) -> None:
+    """SIGKILL between rewriting and vacuuming: the old files still lie there with living keys."""
+    script = (
+        "import os, signal, sys\n"
+        "from resources.lakehouse import Lakehouse\n"
+        "from resources.lake import Lake\n"
+        "from merajut_assets.compliance.erasure import ErasureReason, erase\n"
+        "from merajut_assets.contracts.base import Subject\n"
+        "Lake.vacuum = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "erase(Lakehouse(data_directory=sys.argv[1]), Subject.CHILD, 'panti', sys.argv[2],"
+        " ErasureReason.COURT_ORDER)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(small.directory), small.ids[0]],
+        cwd=REPOSITORY,
+        env={"PATH": os.environ.get("PATH", ""), "HOME": str(small.directory)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    token = small.token(small.ids[0])[0]
+    assert "conformed/child" in small.places_with(token)
+    certificate = _erase(small)
+    assert certificate.reason is ErasureReason.COURT_ORDER
+    assert certificate.rows_removed["conformed/child"] == 1
+    assert small.places_with(token) == []
+
+
+def test_the_certificate_and_the_audit_log_say_what_was_done_and_not_to_whom(small: SmallLake) -> None:
+    """A certificate with an id or a token in it would itself be what was to be erased."""
+    certificate = _erase(small)
+    stored = (small.directory / "compliance" / "erasures" / f"{certificate.certificate_id}.json").read_text()
+    logged = json.dumps([entry for entry in small.lakehouse.audit.entries() if entry["event"] == "erasure"])
+    for told in (stored, logged):
+        assert certificate.certificate_id in told
+        for secret in (MARKER, *small.ids, *small.token(*small.ids)):
+            assert secret not in told
+    assert small.lakehouse.audit.verify().is_intact
+    assert ErasureRegister(small.lakehouse.settings).find(certificate.certificate_id) == certificate
+
+
+def test_an_unknown_person_is_refused_and_nothing_changed(small: SmallLake) -> None:
+    """A mistyped id would be certified as erased while the person stays."""
+    erased = small.lakehouse.vault.erasures()
+    with pytest.raises(UnknownSubject, match="no child with that id") as caught:
+        _erase(small, "CH-TYPO")
+    assert "TYPO" not in str(caught.value)
+    with pytest.raises(UnknownSubject, match="no table of system panti is about a donor"):
+        erase(small.lakehouse, Subject.DONOR, "panti", "x", ErasureReason.COURT_ORDER)
+    assert small.lakehouse.vault.erasures() == erased
+    assert not (small.directory / "compliance").exists()
+
+
+def test_a_guardian_takes_the_decisions_along_and_leaves_the_child(small: SmallLake) -> None:
+    """A row about several people goes with any of them; a child without decisions has not consented."""
+    lake = small.lakehouse.lake
+    raw = lake.latest_raw("panti", "consents")
+    assert raw is not None
+    consents = lake.read_raw(raw, ["child_id", "guardian_id"])
+    guardian = consents.filter(pl.col("child_id") == small.ids[0])["guardian_id"][0]
+    wards = consents.filter(pl.col("guardian_id") == guardian)["child_id"].unique().to_list()
+    erase(small.lakehouse, Subject.GUARDIAN, "panti", guardian, ErasureReason.SUBJECT_REQUEST)
+    left = lake.read("conformed/consent")
+    assert left.filter(pl.col("subject_token").is_in(small.token(*wards))).height == 0
+    assert lake.read("conformed/child").filter(pl.col("child_token").is_in(small.token(small.ids[0]))).height == 1
+
+
+def test_a_manager_is_erased_from_the_rows_of_others_without_taking_them(small: SmallLake) -> None:
+    """Employees' rows are about them; only the reference to the erased manager goes."""
+    lake = small.lakehouse.lake
+    raw = lake.latest_raw("hris", "employees")
+    assert raw is not None
+    employees = lake.read_raw(raw, ["employee_id", "manager_id"])
+    manager = employees.join(employees.select(employee_id="manager_id"), on="employee_id", how="semi")["employee_id"][0]
+    before = lake.rows("conformed/employee")
+    certificate = erase(small.lakehouse, Subject.EMPLOYEE, "hris", manager, ErasureReason.SUBJECT_REQUEST)
+    token = subject_token(small, manager)
+    left = lake.read("conformed/employee")
+    assert left.height == before - 1
+    assert left.filter((pl.col("manager_token") == token) | (pl.col("employee_token") == token)).height == 0
+    assert certificate.references_cleared["conformed/employee"] > 0
+    assert certificate.rows_removed["conformed/employee"] == 1
+
+
+def subject_token(small: SmallLake, employee: str) -> str:
+    from merajut_assets.compliance.subjects import subject_tokens
+
+    return subject_tokens(small.lakehouse, Subject.EMPLOYEE, [f"hris:{employee}"]).item()
+
+
+# ── releases ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stored_release_loses_the_row_and_stays_safe(small: SmallLake) -> None:
+    """Without the row its class may be too small, and would then point at those who are left."""
+    policy = stakeholder_policies()["government"]
+    contract = registry.protected_dataset("government", "child_summary")
+    release_dataset(small.lakehouse, contract, policy, RELEASE)
+    before = read_release(small.lakehouse.lake, contract, RELEASE)
+    indonesian = before.filter(pl.col("jurisdiction") == "ID")
+    assert indonesian.height
+    number = _released_child(small, indonesian["child_pseudonym"])
+    certificate = erase(small.lakehouse, Subject.CHILD, "panti", number, ErasureReason.GUARDIAN_REQUEST)
+    after = read_release(small.lakehouse.lake, contract, RELEASE)
+    assert after.height < before.height
+    assert examine(after, contract, policy.datasets["child_summary"]).is_safe
+    assert certificate.releases_to_rebuild == (RELEASE,)
+    assert certificate.rows_removed["protected/government/child_summary"] == before.height - after.height
+    stored = stored_release(small.lakehouse.lake, "protected/government/child_summary", RELEASE)
+    assert stored is not None
+    assert not stored.is_current
+    # The next build of the same release is without the child, too.
+    facts = release_dataset(small.lakehouse, contract, policy, RELEASE)
+    assert facts["is_new"]
+
+
+def _released_child(small: SmallLake, released: pl.Series) -> str:
+    """The registration of a child that is in the release, found as nobody without the key could."""
+    from merajut_assets.privacy.pseudonym import pseudonyms
+
+    key = small.lakehouse.vault.named_key("pseudonym/government/2026/child_summary")
+    raw = small.lakehouse.lake.latest_raw("panti", "children")
+    assert raw is not None
+    for number in small.lakehouse.lake.read_raw(raw, ["child_id"])["child_id"].to_list():
+        if pseudonyms(pl.Series(small.token(number)), key).is_in(released.implode()).any():
+            return number
+    raise AssertionError("no generated child is in the release")
+
+
+def test_classes_that_became_too_small_or_uniform_go_as_a_whole() -> None:
+    """k = 2 and l = 2: a class of one, and a class with one reason only, would tell about those left."""
+    policy = Policy.model_validate(
+        {
+            "k": 2,
+            "quasi_identifiers": {"sex": {"prefix": [1, 0]}},
+            "sensitive": {"reason": {"l_diversity": {"kind": "distinct", "l": 2}}},
+            "subject": "who",
+        }
+    )
+    frame = pl.DataFrame(
+        {
+            "who": ["a", "b", "c", "d", "e", "f"],
+            "sex": ["F", "F", "M", "X", "X", "X"],
+            "reason": ["r", "s", "r", "r", "r", None],
+        }
+    )
+    assert whole_classes(frame, policy, "who")["who"].to_list() == ["a", "b"]
