@@ -89,7 +89,9 @@ def place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames):
         path = Path(frame.filename)
-        if path.is_relative_to(REPOSITORY) and path.relative_to(REPOSITORY).parts[0] in OWN_PACKAGES:
-            if path != Path(__file__).resolve():
-                return f"{path.relative_to(REPOSITORY).as_posix()}:{frame.lineno}"
+        if path == Path(__file__).resolve() or not path.is_relative_to(REPOSITORY):
+            continue
+        inside = path.relative_to(REPOSITORY)
+        if inside.parts[0] in OWN_PACKAGES:
+            return f"{inside.as_posix()}:{frame.lineno}"
     return "a place outside our code"

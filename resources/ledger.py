@@ -301,6 +301,9 @@ class PrivacyLedger:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
+                # Outside the transaction of whoever comes first: rolled back with it, they would be gone.
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
             except sqlite3.DatabaseError:
                 raise LedgerError(
                     f"{self.database.name} is not a privacy ledger, or is damaged or locked; restore it from a backup"
@@ -320,8 +323,6 @@ class PrivacyLedger:
                     f"{self.database.name} stayed locked by another run; wait for it to end, or stop it, and run again"
                 ) from None
             try:
-                for statement in _TABLES.split(";"):
-                    connection.execute(statement)
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")

@@ -89,7 +89,8 @@ class ErasureRegister:
         """Store a certificate, replacing what was known of the same erasure."""
         content = _as_json(certificate)
         check_facts(
-            {name: value for name, value in content.items() if not isinstance(value, (dict, list))}, "erasure certificate"
+            {name: value for name, value in content.items() if not isinstance(value, (dict, list))},
+            "erasure certificate",
         )
         path = self._path(certificate.certificate_id)
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())

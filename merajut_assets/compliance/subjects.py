@@ -50,8 +50,7 @@ def tables_about(subject: Subject, system: str) -> list[tuple[TableContract, str
     found = [
         (table, table.subject_columns[subject])
         for table in registry.tables("raw").values()
-        if subject in table.subject_columns
-        and landing.home_system(table, table.subject_columns[subject]) == system
+        if subject in table.subject_columns and landing.home_system(table, table.subject_columns[subject]) == system
     ]
     if not found:
         raise UnknownSubject(

@@ -12,7 +12,7 @@ import polars as pl
 
 from merajut_assets.catalogue import PrivacyStep, asset_options
 from merajut_assets.conformed import conform
-from merajut_assets.conformed.build import BuildSummary, build_entity, raw_inputs
+from merajut_assets.conformed.build import BuildSummary, build_entity, quarantining_tables, raw_inputs
 from merajut_assets.conformed.quality_history import remember_quality
 from merajut_assets.conformed.raw_rows import NotLanded
 from merajut_assets.contracts import registry
@@ -94,10 +94,10 @@ def _shown(value: float | int | None) -> float | int | str:
 
 
 def build_quarantine_assets() -> list[dg.AssetsDefinition]:
-    """One asset per system from which an entity takes rows."""
+    """One asset per system from whose tables an entity is built."""
     feeds: dict[str, list[TableContract]] = {}
     for entity in registry.tables("conformed").values():
-        for system in dict.fromkeys(table.system for table in conform.primary_tables(entity)):
+        for system in dict.fromkeys(table.system for table in quarantining_tables(entity)):
             feeds.setdefault(system, []).append(entity)
     return [_quarantine_asset(system, entities) for system, entities in sorted(feeds.items())]
 
@@ -107,6 +107,7 @@ def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDe
         "entity": "Entity that the row was meant for",
         "source_table": "Source table that the row is from",
         "failed_rules": "Rules that the row breaks",
+        "source_ids": "Numbers of the row and of the people it is about in the source",
         "row_hash": "Keyed hash of the row",
         "row": "The row, encrypted under the keys of the people it is about",
     }

@@ -15,9 +15,10 @@ from typing import Any
 
 import polars as pl
 
-from merajut_assets.conformed import conform, quality
+from merajut_assets.conformed import conform, quality, quarantined_rows
 from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, Inputs, child_links
 from merajut_assets.conformed.raw_rows import RawRows, living_keys, newest_version, read_raw_rows, read_whole_rows
+from merajut_assets.conformed.supporting import judge_references, supporting_tables
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.raw import landing
@@ -25,7 +26,7 @@ from resources.encryption import digest, encrypt_rows, rows_as_json, tokens
 from resources.lakehouse import Lakehouse
 from resources.locks import write_atomically
 
-QUARANTINE_COLUMNS = ("entity", "source_table", "failed_rules", "row_hash", "row")
+QUARANTINE_COLUMNS = ("entity", "source_table", "failed_rules", "source_ids", "row_hash", "row")
 BUCKETS_OF_PERSONAL_TABLES = 8
 
 
@@ -66,6 +67,11 @@ def _links_children(table: TableContract) -> bool:
     return column is not None and landing.home_system(table, column) == CHILDREN.split(".")[0]
 
 
+def quarantining_tables(entity: TableContract) -> tuple[TableContract, ...]:
+    """The source tables whose refused rows go to quarantine with the entity."""
+    return (*conform.primary_tables(entity), *supporting_tables(raw_inputs(entity)))
+
+
 def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
     """Bring a conformed entity up to date with raw; does nothing when its inputs are unchanged.
 
@@ -80,9 +86,12 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
         return BuildSummary(**{**asdict(known), "is_unchanged": True})
     rows = {table.identifier: read_raw_rows(lakehouse, table, _needed(entity, table)) for table in raw_inputs(entity)}
     references = _references(lakehouse, entity)
-    candidates = conform.assemble(entity, _inputs(lakehouse, rows))
-    judged = conform.judge(entity, candidates, references)
-    quarantined = _quarantine(lakehouse, entity, rows, judged)
+    inputs = _inputs(lakehouse, rows)
+    candidates = conform.assemble(entity, inputs)
+    judged, supporting = judge_references(
+        entity, conform.judge(entity, candidates, references), inputs.raw, inputs.every_child
+    )
+    quarantined = _quarantine(lakehouse, entity, rows, judged, supporting)
     passed = judged.passed
     version = _store(lakehouse, entity, passed, rows)
     now = datetime.now(UTC)
@@ -95,7 +104,7 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
         inputs=fingerprint,
         rows_in=sum(part.good.height + part.refused.height for part in primary),
         passed=passed.height,
-        quarantined=sum(quarantined.values()),
+        quarantined=quarantined,
         merged=sum(part.good.height for part in primary) - _taken_over(entity, candidates),
         erased=sum(part.erased for part in primary),
         refused=dict(sorted(quarantined_rules(primary, judged).items())),
@@ -173,28 +182,37 @@ def _references(lakehouse: Lakehouse, entity: TableContract) -> dict[str, pl.Ser
 
 
 def _quarantine(
-    lakehouse: Lakehouse, entity: TableContract, rows: Mapping[str, RawRows], judged: conform.Conformed
-) -> dict[str, int]:
-    """Store the refused rows of an entity, by system; returns how many.
+    lakehouse: Lakehouse,
+    entity: TableContract,
+    rows: Mapping[str, RawRows],
+    judged: conform.Conformed,
+    supporting: Mapping[str, pl.Series],
+) -> int:
+    """Store the refused rows of an entity and of the tables that support it, by system; returns how
+    many were to become the entity's.
 
-    A row keeps its rules, a keyed hash and all its declared columns, encrypted under the keys of
-    the people it is about."""
+    A row keeps its rules, its source ids, a keyed hash and all its declared columns, encrypted under
+    the keys of the people it is about (`quarantined_rows` opens it)."""
     refused: dict[str, list[pl.DataFrame]] = {}
-    for table in conform.primary_tables(entity):
+    primary = [table.identifier for table in conform.primary_tables(entity)]
+    own = 0
+    for table in quarantining_tables(entity):
         part = rows[table.identifier]
-        failed = judged.candidates.with_columns(judged.failed_rules).filter(
-            (pl.col(conform.ORIGIN) == table.identifier) & pl.col(landing.FAILED_RULES).is_not_null()
-        )
-        late = read_whole_rows(lakehouse, table, part.good[failed[conform.POSITION].to_list()]).with_columns(
-            failed[landing.FAILED_RULES]
-        )
+        if table.identifier in primary:
+            is_of_table = pl.col(conform.ORIGIN) == table.identifier
+            positions = judged.candidates.with_columns(judged.failed_rules).filter(is_of_table)
+        else:
+            positions = supporting[table.identifier].to_frame().with_row_index(conform.POSITION)
+        failed = positions.filter(pl.col(landing.FAILED_RULES).is_not_null())
+        late = read_whole_rows(
+            lakehouse, table, part.version, part.good[failed[conform.POSITION].to_list()]
+        ).with_columns(failed[landing.FAILED_RULES])
         sealed = [_sealed(lakehouse, entity, table, frame) for frame in (part.refused, late) if frame.height]
         refused.setdefault(table.system, []).extend(sealed)
-    counts = {}
+        own += sum(frame.height for frame in sealed) if table.identifier in primary else 0
     for system, frames in refused.items():
-        counts[system] = sum(frame.height for frame in frames)
         _replace_quarantine(lakehouse, entity, system, frames)
-    return counts
+    return own
 
 
 def _sealed(lakehouse: Lakehouse, entity: TableContract, table: TableContract, frame: pl.DataFrame) -> pl.DataFrame:
@@ -207,8 +225,10 @@ def _sealed(lakehouse: Lakehouse, entity: TableContract, table: TableContract, f
         {
             "source_table": [table.identifier] * frame.height,
             "failed_rules": frame[landing.FAILED_RULES],
+            # Without the ids of those it is about nobody could tell which keys open the row.
+            "source_ids": rows_as_json(frame.select(quarantined_rows.plain_ids(table))),
             "row_hash": hashes,
-            "row": encrypt_rows(whole, keys, f"quarantine/{table.identifier}".encode()),
+            "row": encrypt_rows(whole, keys, quarantined_rows.context(table)),
         }
     ).with_columns(pl.lit(entity.name).alias("entity"))
 

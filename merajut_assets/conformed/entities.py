@@ -217,9 +217,11 @@ def child_links(every_child: pl.DataFrame) -> pl.DataFrame:
     """`child_id` of every registration and `linked_id`, one of them for all of a child.
 
     Registrations with the same valid NIK are one child; the smallest registration number stands
-    for it. Columns in: child_id, nik_token (null without a valid NIK)."""
+    for it. Columns in: child_id, nik_token (null without a valid NIK), of a registration that was
+    sent twice the row that counts first."""
     same = pl.when(pl.col("nik_token").is_not_null()).then(pl.col("child_id").min().over("nik_token"))
-    return every_child.select("child_id", pl.coalesce(same, "child_id").alias("linked_id")).unique("child_id")
+    registrations = every_child.drop_nulls("child_id").unique("child_id", keep="first", maintain_order=True)
+    return registrations.select("child_id", pl.coalesce(same, "child_id").alias("linked_id"))
 
 
 def _merge_registrations(children: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
@@ -253,7 +255,9 @@ DOUBTFUL = "-doubtful"
 def _with_doubts(consents: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
     """Decisions that were made, and a withdrawal for each refused decision of a guardian that is
     not clearly a grant. Who was never asked has made no decision: no row, and so no consent."""
-    decided = consents.filter((pl.col("subject_type") == Subject.CHILD.value) | pl.col("decided_on").is_not_null())
+    decided = _dated(consents).filter(
+        (pl.col("subject_type") == Subject.CHILD.value) | pl.col("decided_on").is_not_null()
+    )
     refused = inputs.refused["panti.consents"].filter(
         pl.col("child_id").is_not_null() & ~pl.col("status").eq_missing("granted")
     )
@@ -279,6 +283,14 @@ def _with_doubts(consents: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
     ).explode("purpose")
     numbered = withdrawals.with_columns(pl.format("{}-{}", "purpose", "consent_id").alias("consent_id"))
     return pl.concat([decided, numbered], how="diagonal")
+
+
+def _dated(consents: pl.DataFrame) -> pl.DataFrame:
+    """A withdrawal that a system keeps as a flag without a date counts from the row's last change:
+    left out, it would leave the consent of an earlier build standing."""
+    is_flag = (pl.col("subject_type") != Subject.CHILD.value) & (pl.col("status") == "withdrawn")
+    changed = pl.when(is_flag).then(pl.col("modified_at").dt.date())
+    return consents.with_columns(pl.coalesce("decided_on", changed).alias("decided_on"))
 
 
 def _one_row_per_school(schools: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:

@@ -52,13 +52,15 @@ def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collect
     return RawRows(version, good.drop(landing.FAILED_RULES), refused, erased)
 
 
-def read_whole_rows(lakehouse: Lakehouse, contract: TableContract, rows: pl.DataFrame) -> pl.DataFrame:
-    """Some of the good rows again, in their order, with all their personal columns.
+def read_whole_rows(
+    lakehouse: Lakehouse, contract: TableContract, version: RawVersion, rows: pl.DataFrame
+) -> pl.DataFrame:
+    """Some of the good rows of a version again, in their order, with all their personal columns.
 
     `rows` have the contract's key, which no two good rows share."""
     if not contract.subjects or rows.is_empty():
         return rows
-    stored = lakehouse.lake.read_raw(newest_version(lakehouse, contract)).filter(pl.col(landing.FAILED_RULES).is_null())
+    stored = lakehouse.lake.read_raw(version).filter(pl.col(landing.FAILED_RULES).is_null())
     found = stored.join(rows, on=[name for name in contract.key if name in stored.columns], how="semi")
     keys = landing.row_keys(found, contract, living_keys(lakehouse), lakehouse.vault.named_key)
     alive = pl.Series([key is not None for key in keys], dtype=pl.Boolean)

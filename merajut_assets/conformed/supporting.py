@@ -31,26 +31,28 @@ def judge_references(
     and the failed rules of each supporting table, parallel to its good rows.
 
     `good` maps source tables to their good rows. A supporting table is read after those it refers
-    to; references to tables that are not in `good` are the entity's to judge."""
+    to; other references are the entity's to judge."""
     primary = {table.identifier: table for table in primary_tables(entity)}
     waiting = {
         table.identifier: table
         for table in supporting_tables(tuple(registry.raw_table(*name.split(".")) for name in good))
     }
+    # A table that is only read along, such as the children for their links, is judged where it is at home.
+    at_home = {*primary, *waiting}
     parents = {
-        name: {column.references.rpartition(".")[0] for column in table.columns if column.references}
+        name: {column.references.rpartition(".")[0] for column in table.columns if column.references} & at_home
         for name, table in waiting.items()
     }
     alive: dict[str, pl.Series] = {}
     failed: dict[str, pl.Series] = {}
 
     def settle() -> None:
-        """Judge the supporting tables of which all parents that are read, too, have been judged."""
+        """Judge the supporting tables of which all parents have been judged."""
         known = -1
         while known < len(failed):
             known = len(failed)
             for name, table in waiting.items():
-                if name not in failed and not (parents[name] & set(good)) - set(alive):
+                if name not in failed and parents[name] <= set(alive):
                     failed[name] = landing.combine_rules(_lost(table, good[name], alive), good[name].height)
                     alive[name] = good[name].filter(failed[name].is_null())[table.key[0]]
 
@@ -58,8 +60,6 @@ def judge_references(
     for name, table in primary.items():
         judged = _refuse(judged, name, _lost(table, good[name], alive))
     alive |= {name: _surviving(table, judged, good[name], every_child) for name, table in primary.items()}
-    # A table that is only read along is judged where it is at home.
-    alive |= {name: pl.Series(dtype=pl.String) for name in set(good) - set(alive) - set(waiting)}
     settle()
     return judged, failed
 

@@ -10,6 +10,7 @@ import dagster as dg
 from merajut_assets.catalogue import PrivacyStep, asset_options
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import TableContract
+from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.pipeline import Evidence, entities_of
 from merajut_assets.protected.release import examine_stored, release_dataset
@@ -41,6 +42,7 @@ def _asset(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetsDefin
         deps=[dg.AssetKey(["conformed", entity]) for entity in entities_of(contract)],
         partitions_def=release_partitions,
     )
+    @guarded
     def protected_dataset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
         facts = release_dataset(lakehouse, contract, policy, context.partition_key)
         return dg.MaterializeResult(metadata={**facts, "privacy_step": step.value, "dagster/row_count": facts["rows"]})
@@ -55,6 +57,7 @@ def _check(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetChecks
         description=_describe(contract, policy),
         blocking=True,
     )
+    @guarded
     def privacy(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
         evidence = examine_stored(lakehouse.lake, contract, policy, context.partition_key)
         return dg.AssetCheckResult(passed=evidence.is_safe, metadata=evidence_metadata(evidence))

@@ -106,7 +106,7 @@ def _cast(given: pl.DataType, column: Column) -> pl.Expr:
     wanted = column.dtype.base_type()
     if (given == pl.Boolean and wanted != pl.Boolean) or (given.is_float() and wanted == pl.String):
         # Truth values are no numbers or texts, and fractions no texts: the source has changed its type.
-        return pl.lit(None, dtype=column.dtype).alias(column.name)
+        return pl.when(False).then(value).cast(column.dtype, strict=False).alias(column.name)
     if wanted == pl.String:
         return value.cast(pl.String).str.strip_chars().replace("", None)
     if wanted == pl.Float64:
@@ -223,7 +223,7 @@ def older_duplicates(frame: pl.DataFrame, key: Sequence[str], changed: str | Non
         return pl.repeat(False, frame.height, eager=True)
     newest = pl.col(changed) if changed else pl.lit(None, dtype=pl.Datetime)
     newest_first = frame.select(*key, newest.alias("_changed"), pl.int_range(pl.len()).alias("_position")).sort(
-        "_changed", descending=True, nulls_last=True, maintain_order=True
+        "_changed", "_position", descending=[True, False], nulls_last=True
     )
     numbered = newest_first.with_columns(pl.int_range(pl.len()).over(list(key)).alias("_rank"))
     rank = numbered.sort("_position")["_rank"]

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from merajut_assets.catalogue import PrivacyStep, asset_options
+from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.assets import evidence_metadata
 from merajut_assets.statistics.figures import statistic_contract
@@ -33,6 +34,7 @@ def _asset(policy: StakeholderPolicy, name: str) -> dg.AssetsDefinition:
         deps=[dg.AssetKey(["conformed", entity]) for entity in statistic_entities(contract)],
         partitions_def=release_partitions,
     )
+    @guarded
     def statistic(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
         facts = release_statistic(lakehouse, policy, name, context.partition_key)
         return dg.MaterializeResult(
@@ -51,6 +53,7 @@ def _check(policy: StakeholderPolicy, name: str) -> dg.AssetChecksDefinition:
         description="Every public cell is there, the noise fits the budget paid for it, useless figures are withheld",
         blocking=True,
     )
+    @guarded
     def privacy(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
         evidence = examine_stored(lakehouse, policy, name, context.partition_key)
         return dg.AssetCheckResult(passed=evidence.is_safe, metadata=evidence_metadata(evidence))

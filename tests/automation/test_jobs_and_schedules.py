@@ -194,7 +194,7 @@ def test_hourly_sync_waits_for_no_second_landing(job: str, status: dg.DagsterRun
 
 
 def test_every_status_is_finished_or_not() -> None:
-    """A queued run counts as one that waits; Dagster makes such a run only with a workspace, so it is looked up here."""
+    """A queued run counts as one that waits; Dagster makes such runs only with a workspace."""
     finished = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
     elsewhere = {dg.DagsterRunStatus.MANAGED}  # of deployments that Dagster's own cloud looks after
     assert set(UNFINISHED) == set(dg.DagsterRunStatus) - finished - elsewhere

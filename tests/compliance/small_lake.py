@@ -67,7 +67,9 @@ class SmallLake:
 
     @staticmethod
     def tables() -> list:
-        return list({table.identifier: table for name in ENTITIES for table in raw_inputs(registry.entity(name))}.values())
+        return list(
+            {table.identifier: table for name in ENTITIES for table in raw_inputs(registry.entity(name))}.values()
+        )
 
     def change(self, statement: str, *values: object) -> None:
         with sqlite3.connect(self.panti) as connection:

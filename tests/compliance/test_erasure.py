@@ -33,9 +33,7 @@ RELEASE = "2026-10"
 
 
 def _erase(small: SmallLake, number: str | None = None) -> Certificate:
-    return erase(
-        small.lakehouse, Subject.CHILD, "panti", number or small.ids[0], ErasureReason.GUARDIAN_REQUEST
-    )
+    return erase(small.lakehouse, Subject.CHILD, "panti", number or small.ids[0], ErasureReason.GUARDIAN_REQUEST)
 
 
 def test_the_marker_can_be_read_before_the_erasure(small: SmallLake) -> None:
@@ -131,9 +129,7 @@ def test_restoring_does_not_revive(small: SmallLake) -> None:
     assert lake.rows("conformed/child") == held.height - 1
 
 
-@pytest.mark.parametrize(
-    "step", ["_without_originals", "_rewrite_conformed", "_rewrite_protected", "_accounted"]
-)
+@pytest.mark.parametrize("step", ["_without_originals", "_rewrite_conformed", "_rewrite_protected", "_accounted"])
 def test_an_erasure_that_fails_half_way_is_completed_by_the_next_call(
     small: SmallLake, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

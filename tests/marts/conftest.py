@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from dbt_runner import DbtProject
-from mini_warehouse import RELEASE, build_warehouse, warehouse_of
-
 from merajut_assets.marts.project import prepare_manifest
+from tests.marts.support.dbt_runner import DbtProject
+from tests.marts.support.mini_warehouse import RELEASE, build_warehouse, warehouse_of
 
 
 @pytest.fixture(scope="session")

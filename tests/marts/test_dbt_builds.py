@@ -10,13 +10,19 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from dbt_runner import DbtProject
-from mini_warehouse import RELEASE, WITHHELD_PROVINCE, WITHHELD_REGENCY, release_frames, warehouse_of
 
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
 from merajut_assets.marts.project import load_manifest, stakeholder_marts
 from resources.settings import REPOSITORY
 from resources.warehouse import connect
+from tests.marts.support.dbt_runner import DbtProject
+from tests.marts.support.mini_warehouse import (
+    RELEASE,
+    WITHHELD_PROVINCE,
+    WITHHELD_REGENCY,
+    release_frames,
+    warehouse_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -195,8 +201,7 @@ def test_a_doubled_research_row_is_caught(changed) -> None:
 
 HOLD_OPEN = """
 import sys, pathlib
-sys.path.insert(0, sys.argv[2])
-from mini_warehouse import RELEASE, warehouse_of
+from tests.marts.support.mini_warehouse import RELEASE, warehouse_of
 from resources.warehouse import connect
 warehouse = warehouse_of(pathlib.Path(sys.argv[1]))
 connection = connect(warehouse.build_path(RELEASE), warehouse.vault.analyst_key(), read_only=False)
@@ -210,7 +215,7 @@ connection.execute("DROP TABLE protected.half_written")
 def test_an_analyst_builds_tests_and_documents_while_the_pipeline_writes(dbt) -> None:
     """Pipeline and analyst never wait for each other: the one has the build file, the other the released copy."""
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD_OPEN, str(dbt.data), str(Path(__file__).parent)],
+        [sys.executable, "-c", HOLD_OPEN, str(dbt.data)],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

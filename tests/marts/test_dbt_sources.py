@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from mini_warehouse import release_frames
 
 from merajut_assets.contracts import registry
 from merajut_assets.marts.dbt_sources import (
@@ -15,6 +14,7 @@ from merajut_assets.marts.dbt_sources import (
     write_sources,
 )
 from merajut_assets.policies.stakeholder import stakeholder_policies
+from tests.marts.support.mini_warehouse import release_frames
 
 
 def test_committed_file_is_the_rendered_one() -> None:

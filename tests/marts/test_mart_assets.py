@@ -8,7 +8,6 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from mini_warehouse import RELEASE, build_warehouse, release_frames
 
 from merajut_assets.marts import dbt as mart_assets
 from merajut_assets.marts.dbt import build_mart_assets, dbt_resource
@@ -22,6 +21,7 @@ from merajut_assets.marts.published import (
 )
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lakehouse import Lakehouse
+from tests.marts.support.mini_warehouse import RELEASE, build_warehouse, release_frames
 
 
 class MiniLakehouse(Lakehouse):
@@ -155,7 +155,7 @@ def test_a_failing_dbt_test_blocks_publication(marts, published, tmp_path, monke
     frames = release_frames()
     reach = ("protected", "media__campaign_giving")
     frames[reach] = frames[reach].with_columns(pl.lit(3, dtype=pl.Int64).alias("donors"), is_withheld=pl.lit(False))
-    monkeypatch.setattr("mini_warehouse.release_frames", lambda: frames)
+    monkeypatch.setattr("tests.marts.support.mini_warehouse.release_frames", lambda: frames)
     monkeypatch.setitem(globals(), "release_frames", lambda: frames)
     lakehouse = MiniLakehouse(data_directory=str(tmp_path / "data"))
     with dg.DagsterInstance.ephemeral() as instance:

@@ -15,8 +15,6 @@ from resources.lake import Lake
 from resources.vault import KeyVault
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Distinctive enough that finding it anywhere in a file means that a row was written in clear.
-MARKER = "PENANDA-RAHASIA-7f3a"
 
 
 @pytest.fixture
@@ -71,12 +69,3 @@ def kill(tmp_path: Path) -> Callable[..., None]:
         assert process.returncode == -signal.SIGKILL, err
 
     return run
-
-
-def plain_places(folder: Path, marker: str = MARKER) -> list[str]:
-    """Names of the files below `folder` whose name or bytes show `marker`."""
-    return [
-        path.name
-        for path in folder.rglob("*")
-        if marker in path.name or (path.is_file() and marker.encode() in path.read_bytes())
-    ]

@@ -11,7 +11,6 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from conftest import MARKER, plain_places
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,6 +26,7 @@ from resources.lake import (
     TableSchemaError,
 )
 from resources.vault import FileKeyDestroyed, KeyVault, VaultError
+from tests.resources.planted import MARKER, plain_places
 
 TABLE = "conformed/child"
 OPEN_LAKE = (

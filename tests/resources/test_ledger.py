@@ -179,3 +179,12 @@ def test_amounts_are_whole_numbers_in_the_database(ledger: PrivacyLedger) -> Non
     charge(ledger, "a", 0.1)
     with sqlite3.connect(ledger.database) as connection:
         assert connection.execute("SELECT epsilon FROM charge").fetchone() == (100_000_000,)
+
+
+def test_a_refused_first_charge_leaves_a_readable_ledger(tmp_path):
+    """The tables were once made inside the first transaction, and gone when it was refused."""
+    ledger = PrivacyLedger(tmp_path / "ledger.sqlite")
+    with pytest.raises(BudgetExceeded):
+        ledger.charge("media", "2026-10", "counts", "public", 3.0, limit_per_release=2.0, limit_per_year=26.0)
+    assert ledger.spent("media", category="public", year=2026).epsilon == 0
+    assert ledger.balance() == []

@@ -9,13 +9,13 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from conftest import MARKER, plain_places
 
 from resources.duckdb_files import DatabaseFileError, connect, httpfs_extension
 from resources.facts import PersonalFactError
 from resources.publication import PublicationError, Publisher
 from resources.vault import KeyVault, WrongKeyError
 from resources.warehouse import Warehouse
+from tests.resources.planted import MARKER, plain_places
 
 FRAME = pl.DataFrame({"name": [MARKER] * 500, "day": [date(2026, 1, 1)] * 500, "value": [1.5] * 500})
 OPEN = (

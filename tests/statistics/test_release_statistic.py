@@ -138,6 +138,14 @@ def _show_withheld(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _show_marked(rows: pl.DataFrame) -> pl.DataFrame:
+    return _show_withheld(rows).with_columns(pl.lit(0.1).alias("expected_relative_error"))
+
+
+def _show_useless(rows: pl.DataFrame) -> pl.DataFrame:
+    return _show_withheld(rows).with_columns(pl.lit(False).alias("is_withheld"))
+
+
 def _add_column(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.lit(1).alias("true_count"))
 
@@ -146,7 +154,9 @@ def _private_cell(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows, rows.head(1).with_columns(pl.lit("99.99").alias("regency_code"))])
 
 
-@pytest.mark.parametrize("plant", [_drop_a_cell, _understate_noise, _show_withheld, _add_column, _private_cell])
+@pytest.mark.parametrize(
+    "plant", [_drop_a_cell, _understate_noise, _show_marked, _show_useless, _add_column, _private_cell]
+)
 def test_what_is_planted_in_the_stored_figures_turns_the_check_red(
     lakehouse: Lakehouse, plant: Callable[[pl.DataFrame], pl.DataFrame]
 ) -> None:

@@ -23,7 +23,7 @@ from merajut_assets.protected.summary import (
 # How soon an incident has to be reported to count as reported in time, in days.
 REPORTING_DAYS = 3
 REVIEW_INTERVAL = "6mo"
-# The long stays of an ended return would otherwise all be one value, and no class diverse.
+# Long stays are told apart, so that classes of children who stayed for years remain diverse.
 MONTHS_IN_CARE = [(11, "0-11"), (35, "12-35"), (59, "36-59"), (95, "60-95")]
 
 

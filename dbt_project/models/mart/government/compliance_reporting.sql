@@ -40,7 +40,7 @@ incidents as (
 ),
 
 -- The noise of disjoint cells is independent, so the half-widths of their intervals add up as squares.
--- A province of which any cell is withheld has no sum.
+-- Summed over districts, because their budget allows figures of use; a province with a withheld district has no sum.
 estimates as (
     select
         release,
@@ -49,7 +49,7 @@ estimates as (
         {{ not_negative('sum(child_count_estimate)') }} as child_count_estimate,
         sqrt(sum(power({{ not_negative('interval_high - child_count_estimate') }}, 2))) as half_width
     from {{ ref('fct_child_estimate') }}
-    where stakeholder = 'government' and statistic = 'child_count_by_province'
+    where stakeholder = 'government' and statistic = 'child_count_by_regency'
     group by release, province_code
     having not bool_or(is_withheld)
 ),

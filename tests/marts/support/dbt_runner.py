@@ -7,10 +7,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from mini_warehouse import RELEASE, warehouse_of
-
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
 from merajut_assets.marts.project import dbt_executable
+from tests.marts.support.mini_warehouse import RELEASE, warehouse_of
 
 
 class DbtProject:

@@ -1,0 +1,391 @@
+"""The `merajut` command: what can be asked of it, and nothing of how it is done.
+
+Each command opens what it needs and hands over to `command` or `compliance`. Heavy imports happen inside
+the commands, so that `--help` answers at once. Exit codes: 0 well, 1 a problem was found or a run failed,
+2 wrong usage or input. No command shows a personal value.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from merajut_assets.command.exits import BAD_INPUT, PROBLEM, BadInput, ProblemFound, clean_exit
+
+if TYPE_CHECKING:
+    from resources.lakehouse import Lakehouse
+
+app = typer.Typer(
+    name="merajut",
+    help="Runs and looks after the MerajutASA lakehouse: sources in, five protected publications out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they would show local variables, and so records
+    add_completion=False,
+    epilog="Exit codes: 0 well, 1 a problem was found or a run failed, 2 wrong usage or input.",
+)
+publish_app = typer.Typer(no_args_is_help=True, help="Look at publications and go back to an earlier one.")
+audit_app = typer.Typer(no_args_is_help=True, help="Verify and read the audit log.")
+keys_app = typer.Typer(no_args_is_help=True, help="Look after the keys.")
+app.add_typer(publish_app, name="publish")
+app.add_typer(audit_app, name="audit")
+app.add_typer(keys_app, name="keys")
+
+_WIDTH_OF_FILES = 140
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")]
+
+
+class Part(StrEnum):
+    SYNC = "sync"
+    RELEASE = "release"
+
+
+class Kind(StrEnum):
+    """The kinds of people there are; a test holds them together with the contracts'."""
+
+    CHILD = "child"
+    GUARDIAN = "guardian"
+    STAFF = "staff"
+    VOLUNTEER = "volunteer"
+    DONOR = "donor"
+    EMPLOYEE = "employee"
+    CONTACT = "contact"
+
+
+class Reason(StrEnum):
+    """The categories of reasons; a test holds them together with the certificates'."""
+
+    SUBJECT_REQUEST = "subject_request"
+    GUARDIAN_REQUEST = "guardian_request"
+    COURT_ORDER = "court_order"
+    UNLAWFUL_COLLECTION = "unlawful_collection"
+    END_OF_PURPOSE = "end_of_purpose"
+
+
+# ── the way of the data ──────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def run(
+    release: Annotated[
+        str | None, typer.Option(help="Month to release, as 2026-10. Default: the last month that is over.")
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(help='Only these assets, in Dagster\'s selection syntax, such as "key:conformed/child+".'),
+    ] = None,
+    only: Annotated[Part | None, typer.Option(help="Only land and conform (sync), or only release.")] = None,
+) -> None:
+    """Land all sources, bring the lake up to date, release a month, renew the evidence.
+
+    What has not changed is left alone, and a complete release is never made again unless --select names its
+    assets. A run that was killed is completed by the next one. Ends with a table of what was done.
+    """
+    with clean_exit():
+        from merajut_assets.command import running
+
+        part = None if only is None else running.Part(only.value)
+        raise typer.Exit(running.run_pipeline(release, select, part, _console()))
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show what is stored, how good it is, what was published, which budget is left, and what is to do."""
+    with clean_exit():
+        from merajut_assets.command import overview
+
+        state = overview.gather(_lakehouse())
+        if as_json:
+            typer.echo(json.dumps(state, indent=1))
+        else:
+            overview.show(state, _console())
+
+
+@app.command()
+def generate(
+    children: Annotated[int, typer.Option(help="How many children the world has.", min=1)] = 20_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal worlds.", min=0)] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Data directory to write into. Default: that of this installation.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last day of the world, as 2026-10-31.")] = None,
+) -> None:
+    """Write a believable world of sample sources: every system in its natural format, no real person in it.
+
+    A world of the same parameters that is already there is left alone.
+    """
+    with clean_exit():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from merajut_assets.sources.generate import UNTIL, generate_world
+        from resources.settings import Settings
+
+        settings = Settings.load()
+        last_day = UNTIL if until is None else _day(until)
+        columns = (TextColumn("generate"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
+            task = progress.add_task("", total=None)
+            summary = generate_world(
+                children,
+                seed,
+                out or settings.data_directory,
+                settings.reference,
+                last_day,
+                lambda step, done, steps: progress.update(task, description=step, completed=done, total=steps),
+            )
+        _console().print(
+            f"{sum(summary.rows.values()):,} rows in {len(summary.rows)} tables, {summary.seconds:.1f} s"
+            if summary.is_new
+            else "this world is there already; nothing was written",
+            highlight=False,
+        )
+
+
+# ── publications ─────────────────────────────────────────────────────────────────────────
+
+
+@publish_app.command("list")
+def list_publications(
+    stakeholder: Annotated[str | None, typer.Argument(help="Only those of this stakeholder.")] = None,
+) -> None:
+    """List the publications that are kept, and which of them is in force."""
+    with clean_exit():
+        lakehouse = _lakehouse()
+        table = Table(header_style="bold")
+        for name in ("stakeholder", "number", "release", "rows", "published", ""):
+            table.add_column(name, justify="right" if name in ("number", "rows") else "left")
+        for name in [_stakeholder(stakeholder)] if stakeholder else _stakeholders():
+            for one in lakehouse.publisher.list(name):
+                moment = one.published_at.strftime("%Y-%m-%d %H:%M UTC")
+                mark = "current" if one.is_current else ""
+                table.add_row(name, str(one.number), one.release, f"{sum(one.rows.values()):,}", moment, mark)
+        if table.row_count:
+            _console().print(table)
+        else:
+            _console().print("nothing was published yet; run a release first")
+
+
+@publish_app.command("rollback")
+def roll_back(
+    stakeholder: Annotated[str, typer.Argument(help="Whose publication.")],
+    to: Annotated[int | None, typer.Option(help="Number of the publication. Default: the one before.")] = None,
+) -> None:
+    """Put an earlier publication in force again. Readers of the current file keep it; the step is audited.
+
+    A publication older than an erasure of somebody it may tell about is refused: release the month again.
+    """
+    with clean_exit():
+        from merajut_assets.command.publications import roll_back as back
+
+        publication = back(_lakehouse(), _stakeholder(stakeholder), to)
+        _console().print(
+            f"{stakeholder}: publication {publication.number} (release {publication.release}) is in force",
+            highlight=False,
+        )
+
+
+@app.command("open")
+def open_publication(
+    stakeholder: Annotated[str, typer.Argument(help="Whose publication.")],
+    key_file: Annotated[
+        Path | None, typer.Option(help="File with the stakeholder's key. Default: that of this installation.")
+    ] = None,
+    command: Annotated[
+        str | None, typer.Option("--command", "-c", help="One SQL statement instead of a prompt.")
+    ] = None,
+) -> None:
+    """Query a stakeholder's published file with its key: a SQL prompt, read-only."""
+    with clean_exit():
+        from merajut_assets.command import prompt
+
+        lakehouse, name = _lakehouse(), _stakeholder(stakeholder)
+        connection = lakehouse.publisher.open(name, None if key_file is None else _read_key(key_file))
+        try:
+            prompt.confine(connection)
+            if command is not None:
+                prompt.execute(connection, command, _console())
+            elif sys.stdin.isatty():
+                prompt.converse(connection, prompt.typed_lines(name), _console())
+            else:
+                for statement in prompt.statements(line.rstrip("\n") for line in sys.stdin):
+                    prompt.execute(connection, statement, _console())
+        finally:
+            connection.close()
+
+
+# ── people's rights ──────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def erase(
+    subject: Annotated[Kind, typer.Option(help="Kind of person.")],
+    system: Annotated[str, typer.Option(help="System that gave the id, such as panti.")],
+    id: Annotated[str, typer.Option(help="The id in that system; - reads it from standard input.")],
+    reason: Annotated[Reason, typer.Option(help="Why, as a category.")] = Reason.SUBJECT_REQUEST,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Erase a person for ever: keys, rows, kept originals, older versions. Writes a certificate.
+
+    Cannot be undone. Give the id by standard input (--id -), so that it does not stay in the shell's history.
+    An erasure that was interrupted is completed by the same command.
+    """
+    with clean_exit():
+        source_id = _given_id(id, yes)
+        if not yes and not typer.confirm(f"Erase this {subject} of {system} for ever?", err=True):
+            raise BadInput("nothing was erased")
+        from merajut_assets.command.alone import alone
+        from merajut_assets.compliance import erasure
+        from merajut_assets.contracts.base import Subject
+
+        lakehouse = _lakehouse()
+        with alone(lakehouse.settings):
+            certificate = erasure.erase(
+                lakehouse, Subject(subject.value), system, source_id, erasure.ErasureReason(reason.value)
+            )
+        console = _console()
+        console.print(f"certificate {certificate.certificate_id}", highlight=False)
+        console.print(
+            f"{certificate.linked_ids} source id(s), {sum(certificate.rows_removed.values())} row(s) in "
+            f"{len(certificate.rows_removed)} table(s), {certificate.originals_destroyed} kept original(s)",
+            highlight=False,
+        )
+        for release in certificate.releases_to_rebuild:
+            console.print(f"to publish without the person: merajut run --release {release}", highlight=False)
+
+
+@app.command()
+def restore(
+    table: Annotated[str, typer.Argument(help="A conformed table, such as conformed/child.")],
+    version: Annotated[int, typer.Option(help="Its version; `merajut status` shows the current one.", min=0)],
+) -> None:
+    """Take an older version of a conformed table back, without whoever was erased or has withdrawn since."""
+    with clean_exit():
+        from merajut_assets.command.alone import alone
+        from merajut_assets.compliance.restoring import restore as take_back
+
+        lakehouse = _lakehouse()
+        with alone(lakehouse.settings):
+            restored = take_back(lakehouse, table, version)
+        _console().print(
+            f"{table} has the {restored.rows:,} rows of version {version} again, as version {restored.version}; "
+            f"{restored.erased} row(s) of erased people and {restored.decisions} decision(s) kept as they are now",
+            highlight=False,
+        )
+
+
+# ── audit and keys ───────────────────────────────────────────────────────────────────────
+
+
+@audit_app.command("verify")
+def verify_audit(as_json: AsJson = False) -> None:
+    """Walk the whole chain of the audit log; exit code 1 when an entry is not as it was written."""
+    with clean_exit():
+        report = _lakehouse().audit.verify()
+        if as_json:
+            facts = {
+                "entries": report.entries,
+                "is_intact": report.is_intact,
+                "first_broken": report.first_broken,
+                "reason": report.reason,
+            }
+            typer.echo(json.dumps(facts))
+            raise typer.Exit(0 if report.is_intact else PROBLEM)
+        if not report.is_intact:
+            raise ProblemFound(f"the audit log is not intact from entry {report.first_broken} on: {report.reason}")
+        _console().print(f"{report.entries} entries, all as they were written", highlight=False)
+
+
+@audit_app.command("show")
+def show_audit(last: Annotated[int, typer.Option(help="How many entries.", min=1)] = 20) -> None:
+    """Show the last entries of the audit log."""
+    with clean_exit():
+        table = Table(header_style="bold")
+        for name in ("entry", "time (UTC)", "event", "facts"):
+            table.add_column(name)
+        for entry in deque(_lakehouse().audit.entries(), maxlen=last):
+            facts = ", ".join(f"{name} {value}" for name, value in entry["facts"].items() if value is not None)
+            table.add_row(str(entry["sequence"]), entry["time"][:19], entry["event"], facts)
+        _console().print(table, markup=False)
+
+
+@keys_app.command("rotate")
+def rotate_keys() -> None:
+    """Make a new master key and wrap every key anew; older backups of the vault cannot be opened any more."""
+    with clean_exit():
+        from merajut_assets.command.alone import alone
+
+        lakehouse = _lakehouse()
+        with alone(lakehouse.settings):
+            version = lakehouse.vault.rotate()
+            lakehouse.audit.append("keys.rotated", version=version)
+        _console().print(f"master key version {version} is in force; back up vault and master.key", highlight=False)
+
+
+# ── what the commands share ──────────────────────────────────────────────────────────────
+
+
+def _console() -> Console:
+    """Made at each use: the streams may have been exchanged since the program began.
+
+    Into a file or pipe, tables are as wide as they need; a terminal decides itself."""
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
+
+
+def _lakehouse() -> Lakehouse:
+    from resources.lakehouse import Lakehouse
+
+    return Lakehouse()
+
+
+def _stakeholders() -> list[str]:
+    from merajut_assets.policies.stakeholder import stakeholder_policies
+
+    return list(stakeholder_policies())
+
+
+def _stakeholder(name: str) -> str:
+    known = _stakeholders()
+    if name not in known:
+        raise BadInput(f"there is no such stakeholder; known: {', '.join(known)}")
+    return name
+
+
+def _day(text: str) -> date:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError:
+        raise BadInput("--until is a day written as 2026-10-31") from None
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise BadInput("the key file cannot be read; give the file that was handed over with the publication") from None
+
+
+def _given_id(given: str, is_confirmed: bool) -> str:
+    if given != "-":
+        return given
+    if sys.stdin.isatty():
+        return str(typer.prompt("id", hide_input=True, err=True)).strip()
+    if not is_confirmed:
+        raise BadInput("with the id on standard input nobody can be asked; add --yes")
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise BadInput("standard input holds no id")
+    return line
+
+
+__all__ = ["BAD_INPUT", "app"]
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,284 @@
+"""The evidence about everything else as Dagster assets: quality, audit log, privacy budget, erasures.
+
+Here is how it is shown and which finding blocks; gathering it is `evidence`'s. The assets come after what
+they tell about, and each can be made at any time.
+
+No postponed annotations here: Dagster reads that of the context at run time.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from merajut_assets.compliance.certificates import ErasureRegister
+from merajut_assets.compliance.evidence import budgets, quality_trend, rows_of_erased, unfinished_erasures
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import PrivacyClass
+from merajut_assets.failures import guarded
+from merajut_assets.policies.stakeholder import stakeholder_policies
+from resources.lakehouse import Lakehouse
+
+LAYER = "compliance"
+OWNER = "team:compliance"
+_ENTRIES_SHOWN = 20
+_Column = tuple[str, str, str]  # name, type, description
+
+
+def build_compliance_assets() -> list[dg.AssetsDefinition]:
+    """One asset per kind of evidence, each but the trend of quality with one blocking check."""
+    return [_quality_history(), _audit_verification(), _privacy_budget(), _erasure_register()]
+
+
+def _options(
+    name: str, description: str, kinds: set[str], columns: Sequence[_Column], deps: Sequence[dg.AssetKey]
+) -> dict[str, Any]:
+    schema = [dg.TableColumn(column, kind, text) for column, kind, text in columns]
+    return {
+        "key": dg.AssetKey([LAYER, name]),
+        "description": description,
+        "owners": [OWNER],
+        "group_name": LAYER,
+        "kinds": kinds,
+        "tags": {"layer": LAYER, "sensitivity": PrivacyClass.OPERATIONAL.value},
+        "metadata": {"dagster/column_schema": dg.TableSchema(schema)},
+        "deps": list(deps),
+    }
+
+
+def _check(name: str, asset: str, description: str) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(name, asset=dg.AssetKey([LAYER, asset]), description=description, blocking=True)
+
+
+def _conformed() -> list[dg.AssetKey]:
+    return [dg.AssetKey(list(entity.asset_key)) for entity in registry.tables("conformed").values()]
+
+
+def _published() -> list[dg.AssetKey]:
+    return [dg.AssetKey(["published", stakeholder]) for stakeholder in stakeholder_policies()]
+
+
+def _statistics() -> list[dg.AssetKey]:
+    return [
+        dg.AssetKey(["statistics", policy.stakeholder, name])
+        for policy in stakeholder_policies().values()
+        for name in policy.statistics
+    ]
+
+
+# ── quality ──────────────────────────────────────────────────────────────────────────────
+
+
+def _quality_history() -> dg.AssetsDefinition:
+    columns = (
+        ("entity", "text", "Conformed entity"),
+        ("built_at", "text", "When it was built, UTC"),
+        ("moment", "text", "before_quarantine or after_quarantine"),
+        ("dimension", "text", "completeness, accuracy, consistency, uniqueness, timeliness or score"),
+        ("value", "number", "Share between 0 and 1; empty when not measured"),
+    )
+
+    @dg.asset(
+        **_options(
+            "quality_history",
+            "How good the data of every conformed entity was at each build, in five dimensions.",
+            {"polars", "delta"},
+            columns,
+            _conformed(),
+        )
+    )
+    @guarded
+    def quality_history(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        trend = quality_trend(lakehouse)
+        scores = trend.filter(trend["dimension"] == "score")
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": trend.height,
+                "entities": scores.height,
+                "lowest_score": float(scores["value"].min() or 0.0) if scores.height else 0.0,  # type: ignore[arg-type]
+                "latest": dg.MetadataValue.md(
+                    _markdown(
+                        ("entity", "dimension", "latest", "change"),
+                        [
+                            (row["entity"], row["dimension"], _share(row["value"]), _signed(row["change"]))
+                            for row in trend.iter_rows(named=True)
+                        ],
+                    )
+                ),
+            }
+        )
+
+    return quality_history
+
+
+# ── audit ────────────────────────────────────────────────────────────────────────────────
+
+
+def _audit_verification() -> dg.AssetsDefinition:
+    columns = (
+        ("sequence", "integer", "Number of the entry, from 1"),
+        ("time", "text", "When it was written, UTC"),
+        ("event", "text", "What was done"),
+        ("facts", "text", "Counts and names; never a personal value"),
+        ("previous", "text", "Hash of the entry before"),
+        ("hash", "text", "Hash of this entry and the one before"),
+    )
+    name = "audit_verification"
+
+    @dg.asset(
+        **_options(
+            name,
+            "Whether the audit log is as it was written: nothing edited, removed, inserted, reordered or cut off.",
+            {"json"},
+            columns,
+            _published(),
+        ),
+        check_specs=[_check("chain_is_intact", name, "Every entry's hash covers the entry and the hash before it")],
+    )
+    @guarded
+    def audit_verification(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        report = lakehouse.audit.verify()
+        events: dict[str, int] = {}
+        for entry in lakehouse.audit.entries():
+            events[entry["event"]] = events.get(entry["event"], 0) + 1
+        facts = {
+            "entries": report.entries,
+            "first_broken_entry": report.first_broken or "none",
+            "reason": report.reason or "none",
+        }
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": report.entries,
+                **facts,
+                "events": dg.MetadataValue.md(_markdown(("event", "entries"), sorted(events.items()))),
+            },
+            check_results=[dg.AssetCheckResult(passed=report.is_intact, metadata=facts)],
+        )
+
+    return audit_verification
+
+
+# ── budget ───────────────────────────────────────────────────────────────────────────────
+
+
+def _privacy_budget() -> dg.AssetsDefinition:
+    columns = (
+        ("stakeholder", "text", "Whose budget"),
+        ("category", "text", "Kind of data"),
+        ("year", "integer", "Calendar year of the releases"),
+        ("spent", "number", "ε spent, lost draws included"),
+        ("limit", "number", "ε that the policy allows in a year"),
+        ("left", "number", "ε that is left"),
+    )
+    name = "privacy_budget"
+
+    @dg.asset(
+        **_options(
+            name,
+            "What was spent of every stakeholder's privacy budget (ε), and what is left of it.",
+            {"sqlite"},
+            columns,
+            _statistics(),
+        ),
+        check_specs=[_check("within_limits", name, "No release and no year took more than its policy allows")],
+    )
+    @guarded
+    def privacy_budget(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        states = budgets(lakehouse)
+        exceeded = [
+            f"{state.stakeholder} {state.category} {state.year}" for state in states if not state.is_within_limits
+        ]
+        rows = [
+            (state.stakeholder, state.category, state.year, f"{state.spent:g}", f"{state.limit:g}", f"{state.left:g}")
+            for state in states
+        ]
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": len(states),
+                "balance": dg.MetadataValue.md(_markdown([column for column, _, _ in columns], rows)),
+            },
+            check_results=[
+                dg.AssetCheckResult(passed=not exceeded, metadata={"exceeded": ", ".join(exceeded) or "none"})
+            ],
+        )
+
+    return privacy_budget
+
+
+# ── erasures ─────────────────────────────────────────────────────────────────────────────
+
+
+def _erasure_register() -> dg.AssetsDefinition:
+    columns = (
+        ("certificate_id", "text", "Number of the certificate"),
+        ("subject_kind", "text", "Kind of person"),
+        ("reason", "text", "Why, as a category"),
+        ("completed_at", "text", "When everything was removed, UTC; empty while it is not"),
+        ("rows_removed", "integer", "Rows removed from stored tables"),
+        ("published_before", "integer", "Publications made before, in which anonymised rows cannot be linked"),
+    )
+    name = "erasure_register"
+
+    @dg.asset(
+        **_options(
+            name,
+            "Every erasure with what it removed and where, without a word about whom.",
+            {"json"},
+            columns,
+            [*_conformed(), *_published()],
+        ),
+        check_specs=[
+            _check("erasures_hold", name, "No erasure is unfinished, and no row of conformed names an erased person")
+        ],
+    )
+    @guarded
+    def erasure_register(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        certificates = ErasureRegister(lakehouse.settings).all()
+        unfinished, revived = unfinished_erasures(lakehouse), rows_of_erased(lakehouse)
+        rows = [
+            (
+                one.certificate_id,
+                one.subject_kind,
+                one.reason.value,
+                one.completed_at.isoformat(timespec="seconds") if one.completed_at else "unfinished",
+                sum(one.rows_removed.values()),
+                len(one.published_before),
+            )
+            for one in certificates[-_ENTRIES_SHOWN:]
+        ]
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": len(certificates),
+                "latest": dg.MetadataValue.md(_markdown([column for column, _, _ in columns], rows)),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    passed=not unfinished and not revived,
+                    metadata={"unfinished": unfinished, "rows_of_erased": _counts(revived)},
+                )
+            ],
+        )
+
+    return erasure_register
+
+
+# ── how it is written ────────────────────────────────────────────────────────────────────
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    if not rows:
+        return "nothing yet"
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _share(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2%}"
+
+
+def _signed(change: float | None) -> str:
+    return "" if change is None else f"{change:+.2%}"
+
+
+def _counts(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{table}: {count}" for table, count in sorted(rows.items())) or "none"
