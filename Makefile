@@ -18,7 +18,6 @@ BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 
 # Set for what is started here only; nothing is written outside the repository and the data directory.
-# DATA stays relative by default, because make cannot have targets in a path with blanks.
 DATA := $(or $(MERAJUT_DATA),data)
 export MERAJUT_DATA := $(if $(filter /%,$(DATA)),$(DATA),$(CURDIR)/$(DATA))
 export DAGSTER_HOME := $(MERAJUT_DATA)/dagster
@@ -27,17 +26,10 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := False
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUTF8 := 1
 
-# The newest models decide whether the manifest is stale.
-DBT_INPUTS = $(shell find dbt_project merajut_assets/contracts merajut_assets/policies merajut_assets/marts \
-	\( -path dbt_project/target -o -path dbt_project/dbt_packages -o -path dbt_project/logs -o -name __pycache__ \) -prune \
-	-o -type f \( -name '*.sql' -o -name '*.yml' -o -name '*.yaml' -o -name '*.md' -o -name '*.csv' -o -name '*.py' \) -print)
-MANIFEST := dbt_project/target/manifest.json
 INSTALLED := $(VENV)/.installed
 INSTALLED_TOOLS := $(VENV)/.installed-tools
-WORLD := $(DATA)/sources
-WORLD_MADE := $(WORLD)/.generated-$(CHILDREN)-$(SEED)
 
-.PHONY: help install tools manifest demo test lint format ui ui-readonly bench docs lock clean clean-data
+.PHONY: help install tools manifest world demo test lint format ui ui-readonly bench docs lock clean clean-data
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,26 +70,22 @@ $(INSTALLED_TOOLS): requirements-dev.txt $(INSTALLED)
 
 # ── the lakehouse ──────────────────────────────────────────────────────────────────────────
 
-manifest: $(MANIFEST) ## Bring dbt's manifest up to date
+# These programs see for themselves what is there already, and leave that alone.
 
-$(MANIFEST): $(DBT_INPUTS) | $(INSTALLED)
-	@$(PYTHON) -m merajut_assets.marts.manifest
-	@touch $@
+manifest: install ## Bring dbt's manifest up to date
+	@$(PYTHON) -m merajut_assets.marts.project
 
-# The mark is set when the world is complete: one that was broken off is made again.
-$(WORLD_MADE): | $(INSTALLED)
-	@mkdir -p $(DATA)
-	@$(BIN)/merajut generate --children $(CHILDREN) --seed $(SEED) --out $(WORLD)
-	@rm -f $(WORLD)/.generated-*; touch $@
+world: install ## Generate the sample world (CHILDREN, SEED)
+	@$(BIN)/merajut generate --children $(CHILDREN) --seed $(SEED)
 
-demo: $(MANIFEST) $(WORLD_MADE) ## Generate the sample world and make one release of it
+demo: manifest world ## Generate the sample world and make one release of it (RELEASE)
 	@$(BIN)/merajut run --release $(RELEASE)
 
-ui: $(MANIFEST) ## Dagster with its daemon on localhost:PORT (Ctrl-C ends both)
+ui: manifest ## Dagster with its daemon on localhost:PORT (Ctrl-C ends both)
 	@$(PYTHON) -m merajut_assets.automation.instance
 	@exec $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
-ui-readonly: $(MANIFEST) ## The same for looking only: nothing can be started or changed
+ui-readonly: manifest ## The same for looking only: nothing can be started or changed
 	@$(PYTHON) -m merajut_assets.automation.instance
 	@exec $(BIN)/dagster-webserver --read-only --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
@@ -106,7 +94,7 @@ ui-readonly: $(MANIFEST) ## The same for looking only: nothing can be started or
 test: lint ## Everything: format, lint, types, dbt, all tests
 	@$(PYTHON) -m pytest $(if $(JUNIT),--junit-xml=$(JUNIT))
 
-lint: tools $(MANIFEST) ## Format, lint and types, and that dbt can read the models
+lint: tools manifest ## Format, lint and types, and that dbt can read the models
 	@$(BIN)/ruff format --check --quiet . || { echo 'Run: make format' >&2; exit 1; }
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -115,12 +103,12 @@ format: tools ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: tools $(MANIFEST) ## Measure; prints one JSON object per benchmark
+bench: tools manifest ## Measure; prints one JSON object per benchmark
 	@for benchmark in benchmarks/bench_*.py; do \
 		[ -e "$$benchmark" ] || continue; $(PYTHON) "$$benchmark" || exit 1; \
 	done
 
-docs: $(MANIFEST) ## dbt's documentation, in dbt_project/target
+docs: manifest ## dbt's documentation, in dbt_project/target
 	@cd dbt_project && ../$(BIN)/dbt docs generate
 
 # ── housekeeping ───────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,8 @@ from merajut_assets.contracts import registry
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lakehouse import Lakehouse
 
+_COUNTS = frozenset({"rows", "refused", "quarantined"})
+
 
 def gather(lakehouse: Lakehouse) -> dict[str, Any]:
     """Everything that `status --json` says; plain values only."""
@@ -94,6 +96,7 @@ def problems(state: dict[str, Any]) -> list[str]:
 
 def _releases(lakehouse: Lakehouse) -> list[dict[str, Any]]:
     rows = []
+    instance = _instance(lakehouse)
     for path in sorted((lakehouse.settings.lake / "releases").glob("*.json")):
         manifest = lakehouse.releases.find(path.stem)
         if manifest is not None:
@@ -103,7 +106,7 @@ def _releases(lakehouse: Lakehouse) -> list[dict[str, Any]]:
                     "cut_off": manifest.cut_off.isoformat(),
                     "pinned_at": manifest.pinned_at.isoformat(timespec="seconds"),
                     "entities": len(manifest.versions),
-                    "missing": missing_parts(lakehouse, _instance(lakehouse), manifest.release),
+                    "missing": missing_parts(lakehouse, instance, manifest.release),
                 }
             )
     return rows
@@ -219,7 +222,9 @@ def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> 
         is_number = any(isinstance(row[column], (int, float)) for row in rows)
         table.add_column(column.replace("_", " "), justify="right" if is_number else "left")
     for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
+        table.add_row(
+            *(f"{row[column]:,}" if column in _COUNTS and row[column] else _cell(row[column]) for column in columns)
+        )
     return table
 
 
@@ -230,6 +235,4 @@ def _cell(value: Any) -> str:
         return "current" if value else ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, int):
-        return f"{value:,}"
     return ", ".join(value) if isinstance(value, list) else str(value)

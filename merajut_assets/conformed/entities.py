@@ -234,7 +234,7 @@ def _merge_registrations(children: pl.DataFrame, inputs: Inputs) -> pl.DataFrame
         pl.when(open_stay).then(None).otherwise(pl.col("exit_date").max()).alias("exit_date"),
         pl.len().cast(pl.Int64).alias("registrations"),
     )
-    merged = newest.drop("admission_date", "exit_date", "registrations").unique(
+    merged = newest.drop("admission_date", "exit_date", "registrations", "last_case_note_on").unique(
         "child_token", keep="first", maintain_order=True
     )
     return merged.join(spans, on="child_token").join(_last_notes(inputs), on="child_token", how="left")

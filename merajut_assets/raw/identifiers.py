@@ -111,7 +111,7 @@ IDENTIFIERS: dict[str, Identifier] = {
 def nik_agrees(nik: pl.Series, birth_date: pl.Series, sex: pl.Series) -> pl.Series:
     """Whether the birth date and sex inside a NIK are those given; null when one is missing."""
     frame = pl.DataFrame({"nik": nik, "birth_date": birth_date, "sex": sex})
-    day = pl.col("birth_date").dt.day() + pl.when(pl.col("sex") == "F").then(40).otherwise(0)
+    day = pl.col("birth_date").dt.day() + pl.when(pl.col("sex") == "F").then(40).when(pl.col("sex") == "M").then(0)
     expected = pl.concat_str(day.cast(pl.String).str.zfill(2), pl.col("birth_date").dt.strftime("%m%y"))
     return frame.select((pl.col("nik").str.slice(6, 6) == expected).alias("agrees"))["agrees"]
 

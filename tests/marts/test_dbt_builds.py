@@ -76,12 +76,12 @@ def test_incidents_withheld_upstream_stay_withheld(dbt) -> None:
 
 
 def test_estimates_add_up_with_their_noise(dbt) -> None:
-    """Six cells with a half-width of 6 each make one of √6·6, not of 6 and not of 36."""
+    """Two districts with a half-width of 6 each make one of √2·6, not of 6 and not of 12."""
     row = mart(dbt, "government.compliance_reporting").filter(province_code="32", jurisdiction="ID").to_dicts()[0]
     cells = (
         warehouse_of(dbt.data)
-        .read_table(RELEASE, "statistics.government__child_count_by_province")
-        .filter(pl.col("province_code") == "32")
+        .read_table(RELEASE, "statistics.government__child_count_by_regency")
+        .filter(pl.col("regency_code").str.starts_with("32."))
     )
     assert row["child_count_estimate"] == cells["value"].sum()
     half_width = (row["child_count_interval_high"] - row["child_count_interval_low"]) / 2
