@@ -147,9 +147,9 @@ GOOD: dict[str, dict[str, str | None]] = {
     "ssda903.reviews": {"child_id": "900", "review_date": "01/06/2018", "review_code": "PN1"},
     "panti.reviews": {"review_id": "RE-1", "child_id": "CH-1", "due_date": "2025-01-01", "modified_at": CHANGED},
     "wilayah.provinces": {"code": "32", "name": "Jawa Barat"},
-    "wilayah.regencies": {"code": "32.73", "name": "Kota Bandung"},
-    "wilayah.districts": {"code": "32.73.01", "name": "Sukasari"},
-    "wilayah.villages": {"code": "32.73.01.1001", "name": "Gegerkalong"},
+    "wilayah.regencies": {"code": "32.73", "province_code": "32", "name": "Kota Bandung"},
+    "wilayah.districts": {"code": "32.73.01", "regency_code": "32.73", "name": "Sukasari"},
+    "wilayah.villages": {"code": "32.73.01.1001", "district_code": "32.73.01", "name": "Gegerkalong"},
 }
 # Tables that always hold their one good row, unless a test says otherwise.
 STANDING = ("panti.orphanages", "wilayah.provinces", "wilayah.regencies", "wilayah.districts", "wilayah.villages")
