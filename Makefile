@@ -83,7 +83,10 @@ demo: manifest world ## Generate the sample world and make one release of it (RE
 
 ui: manifest ## Dagster with its daemon on localhost:PORT (Ctrl-C ends both)
 	@$(PYTHON) -m merajut_assets.automation.instance
-	@exec $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+	@trap 'kill $$daemon $$webserver 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+	$(BIN)/dagster-daemon run --workspace workspace.yaml & daemon=$$!; \
+	$(BIN)/dagster-webserver --workspace workspace.yaml --host 127.0.0.1 --port $(PORT) & webserver=$$!; \
+	wait $$webserver
 
 ui-readonly: manifest ## The same for looking only: nothing can be started or changed
 	@$(PYTHON) -m merajut_assets.automation.instance
@@ -104,7 +107,7 @@ format: tools ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 bench: tools manifest ## Measure; prints one JSON object per benchmark
-	@for benchmark in benchmarks/bench_*.py; do \
+	@for benchmark in benchmarks/[a-z]*.py; do \
 		[ -e "$$benchmark" ] || continue; $(PYTHON) "$$benchmark" || exit 1; \
 	done
 

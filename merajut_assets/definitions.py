@@ -25,7 +25,7 @@ from resources.lakehouse import Lakehouse
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The whole graph; `overrides` replaces resources by key, so that tests load the real thing."""
     automation = build_automation()
-    parts = [
+    parts: list[Any] = [
         *build_source_specs(),
         *build_raw_assets(),
         *build_conformed_assets(),

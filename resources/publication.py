@@ -69,6 +69,7 @@ class Publisher:
     ) -> Publication:
         """Write `tables` (and `about` as table `about`) under the stakeholder's key and make the file current.
 
+        A release older than the current one is written and listed, and the newer one stays current.
         The same content as the current publication is not published again; `about` is content, too, so
         leave the time of the run out of it. Readers of an older file keep it; the last `keep` publications
         stay. Killed before the pointer moves, nothing was published.
@@ -81,8 +82,10 @@ class Publisher:
             known = self._known(stakeholder)
             digest = self._digest(key, release, tables, facts)
             current = next((publication for publication in known if publication.is_current), None)
-            if current is not None and current.digest == digest and current.path.exists():
-                return current
+            is_latest = current is None or release >= current.release
+            for same in (current,) if is_latest else known:
+                if same is not None and same.digest == digest and same.path.exists():
+                    return same
             number = 1 + max((publication.number for publication in known), default=0)
             path = folder / f"{stakeholder}-{release}-{number}.duckdb"
             self._remove_strays(folder, known)
@@ -96,10 +99,13 @@ class Publisher:
                 about=facts,
                 digest=digest,
                 published_at=datetime.now(UTC),
+                is_current=is_latest,
             )
-            everything = [*(replace(older, is_current=False) for older in known), publication]
-            self._point(stakeholder, everything[-self.keep :])
-            self._remove_strays(folder, everything[-self.keep :])
+            others = [replace(other, is_current=other.is_current and not is_latest) for other in known]
+            everything = [*others, publication]
+            kept = [one for one in everything if one.is_current or one in everything[-self.keep :]]
+            self._point(stakeholder, kept)
+            self._remove_strays(folder, kept)
         return replace(publication, is_new=True)
 
     def list(self, stakeholder: str) -> builtins.list[Publication]:

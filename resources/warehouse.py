@@ -85,7 +85,8 @@ class Warehouse:
     def release(self, release: str) -> Path:
         """Copy the finished build file beside the released ones and point at it; returns the copy.
 
-        A build file equal to the released one is not copied again. Analysts who have an older copy open
+        A build file equal to the released one is not copied again, and one of an older release does not
+        take its place: then the path of the released one is returned. Analysts who have an older copy open
         are not disturbed; the last `keep` copies stay.
         """
         build = self.build_path(release)
@@ -95,7 +96,9 @@ class Warehouse:
             self._checkpoint(build)
             digest = _file_digest(build)
             current = self._current()
-            if current and current["digest"] == digest and (self.root / "released" / current["file"]).exists():
+            is_superseded = current is not None and release < current["release"]
+            is_same = current is not None and current["digest"] == digest
+            if current and (is_superseded or is_same) and (self.root / "released" / current["file"]).exists():
                 return self.root / "released" / str(current["file"])
             folder = self.root / "released"
             folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,9 +19,10 @@ from enum import StrEnum
 from typing import Any
 
 import dagster as dg
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from merajut_assets.automation.continuation import CONTINUES_TAG, Progress, unaffected
 from merajut_assets.automation.jobs import EVIDENCE, RELEASE, SYNC
 from merajut_assets.automation.runs import process_tags
 from merajut_assets.command.alone import alone
@@ -63,6 +64,7 @@ class Outcome:
     succeeded: bool
     figures: list[Figures] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
     changed: int = 0
 
     @property
@@ -99,6 +101,9 @@ def run_pipeline(release: str | None, select: str | None, only: Part | None, con
                 skipped = stored_figures(instance, runner.assets(job), wanted)
                 continue
             outcomes.append(runner.run(job, partition, chosen))
+            rest = runner.unaffected(job, outcomes[-1]) if part is Part.RELEASE and chosen is None else set()
+            if rest:
+                outcomes.append(runner.run(job, partition, rest, continues=outcomes[-1].run_id))
     return _show(console, wanted, outcomes, skipped)
 
 
@@ -140,7 +145,14 @@ class _Runner:
     def selects(self, job: str, chosen: set[dg.AssetKey] | None) -> bool:
         return chosen is None or bool(self.assets(job) & chosen)
 
-    def run(self, job: str, partition: str | None, chosen: set[dg.AssetKey] | None) -> Outcome:
+    def unaffected(self, job: str, outcome: Outcome) -> set[dg.AssetKey]:
+        """What the run left undone, but rests on nothing that failed in it."""
+        graph = self._definitions.resolve_asset_graph()
+        return set() if outcome.is_good else unaffected(graph, self.assets(job), outcome.progress)
+
+    def run(
+        self, job: str, partition: str | None, chosen: set[dg.AssetKey] | None, continues: str | None = None
+    ) -> Outcome:
         definition = self._definitions.resolve_job_def(job)
         keys = self.assets(job) if chosen is None else self.assets(job) & chosen
         run_id = str(uuid.uuid4())
@@ -153,7 +165,7 @@ class _Runner:
                 asset_selection=None if chosen is None else sorted(keys),
                 raise_on_error=False,
                 run_id=run_id,
-                tags=process_tags(),
+                tags={**process_tags(), **({CONTINUES_TAG: continues} if continues else {})},
             )
         return outcome_of(job, run_id, result.success, result.all_events)
 
@@ -162,14 +174,14 @@ class _Runner:
 def _progress(terminal: Console, job: str, assets: int) -> Iterator[Any]:
     """Follow a run; yields the listener for its events."""
     columns = (
-        TextColumn("{task.fields[job]:<8}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        bars.TextColumn("{task.fields[job]:<8}"),
+        bars.BarColumn(bar_width=30),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=terminal) as progress:
-        task: TaskID = progress.add_task("starting", total=assets, job=job)
+    with bars.Progress(*columns, console=terminal) as progress:
+        task: bars.TaskID = progress.add_task("starting", total=assets, job=job)
 
         def follow(entry: dg.EventLogEntry) -> None:
             event = entry.dagster_event
@@ -216,9 +228,9 @@ def _quiet_streams() -> Iterator[Console]:
 # ── what happened ────────────────────────────────────────────────────────────────────────
 
 
-def outcome_of(job: str, run_id: str, succeeded: bool, events: Iterable[dg.DagsterEvent]) -> Outcome:
+def outcome_of(job: str, run_id: str, succeeded: bool, events: Sequence[dg.DagsterEvent]) -> Outcome:
     """What the events of a run say."""
-    outcome = Outcome(job, run_id, succeeded)
+    outcome = Outcome(job, run_id, succeeded, progress=Progress.of(events))
     seconds: dict[str | None, float] = {}
     made: list[tuple[str | None, dg.AssetMaterialization]] = []
     for event in events:

@@ -210,7 +210,7 @@ def _rewrite_protected(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series
                 continue
             for partition in lakehouse.lake.partitions(table):
                 release = partition[protected_release.RELEASE]
-                key = protected_release._pseudonym_key(lakehouse, contract, policy, release)
+                key = protected_release.pseudonym_key(lakehouse, contract, policy, release)
                 if key is not None:
                     _rewrite_release(lakehouse, contract, dataset, release, pseudonyms(tokens, key), fact)
             tables.append(table)

@@ -165,9 +165,18 @@ def _inputs(lakehouse: Lakehouse, rows: Mapping[str, RawRows]) -> Inputs:
         raw={identifier: part.good for identifier, part in rows.items()},
         refused={identifier: part.refused for identifier, part in rows.items()},
         every_child=every_child,
-        token=lambda kind, texts: tokens(texts, lakehouse.vault.named_key(f"token/{kind}")),
+        token=lambda kind, texts: _living_tokens(lakehouse, kind, texts),
         aliases=pl.read_csv(lakehouse.settings.reference / "crosswalk" / "regency_aliases.csv", infer_schema=False),
     )
+
+
+def _living_tokens(lakehouse: Lakehouse, kind: str, texts: pl.Series) -> pl.Series:
+    """Tokens of `texts`; null for an erased person, whom rows about others may still name."""
+    made = tokens(texts, lakehouse.vault.named_key(f"token/{kind}"))
+    if kind not in list(Subject) or not lakehouse.vault.erasures():
+        return made
+    erased = lakehouse.vault.destroyed(kind, texts.drop_nulls().unique().to_list())
+    return made.set(texts.is_in(sorted(erased)).fill_null(False), None) if erased else made
 
 
 def _references(lakehouse: Lakehouse, entity: TableContract) -> dict[str, pl.Series]:

@@ -279,7 +279,9 @@ class CommunityVolunteerEngagement(pa.DataFrameModel):
 
 @protected("community", "activity_summary", subjects=(Subject.VOLUNTEER,), **COMMUNITY)
 class CommunityActivitySummary(pa.DataFrameModel):
-    """Volunteer activities of the last twelve months by province and kind; rows about fewer than k volunteers are withheld."""
+    """Volunteer activities of the last twelve months by province and kind.
+
+    Rows about fewer than k volunteers are withheld."""
 
     province_code: str = derived("orphanage.regency_code", description="Province of the institution", key=True)
     activity_type: str = derived("volunteer_activity.activity_type", key=True)
@@ -325,7 +327,9 @@ class MediaCampaignReach(pa.DataFrameModel):
 
 @protected("media", "campaign_giving", subjects=(Subject.DONOR,), **MEDIA)
 class MediaCampaignGiving(pa.DataFrameModel):
-    """Gifts received by campaign from donors who agreed to analysis; campaigns with fewer than k such donors are withheld."""
+    """Gifts received by campaign from donors who agreed to analysis.
+
+    Campaigns with fewer than k such donors are withheld."""
 
     campaign_id: str = derived("campaign.campaign_id", key=True)
     campaign_name: str = derived("campaign.name", required=True)
@@ -343,7 +347,9 @@ class MediaCampaignGiving(pa.DataFrameModel):
 
 @protected("media", "story_approval", **{**MEDIA, "legal_basis": LegalBasis.NOT_APPLICABLE})
 class MediaStoryApproval(pa.DataFrameModel):
-    """State of the editorial approval of stories about institutions, by campaign; stories about a child are not counted."""
+    """State of the editorial approval of stories about institutions, by campaign.
+
+    Stories about a child are not counted."""
 
     campaign_id: str = derived("campaign.campaign_id", key=True)
     channel: str = derived("story.channel", key=True)

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
 
+from merajut_assets.failures import guarded
 from merajut_assets.marts.dbt_sources import DBT_PROJECT, source_differences
 from merajut_assets.marts.lineage import ColumnLineage
 from merajut_assets.marts.project import (
@@ -122,6 +123,7 @@ def build_mart_assets(
         can_subset=True,
         pool=WAREHOUSE_POOL,
     )
+    @guarded
     def marts(
         context: dg.AssetExecutionContext, lakehouse: Lakehouse, dbt: DbtCliResource
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
@@ -226,7 +228,8 @@ def run_dbt(
     """
     wanted = build or test
     everything = len(wanted) == len(tables(manifest))
-    selection = [] if everything else ["--select", *(str(node["name"]) for node in wanted)]
+    # One argument: dagster-dbt would move all but the first of several away from their option.
+    selection = [] if everything else ["--select", " ".join(sorted(str(node["name"]) for node in wanted))]
     command = ["build" if build else "test", "--indirect-selection", "buildable", *selection]
     target = lakehouse.settings.dagster_home / "dbt" / release
     _prepare_target(target)

@@ -13,6 +13,7 @@ import duckdb
 import polars as pl
 
 from merajut_assets.contracts.base import PrivacyClass
+from merajut_assets.failures import guarded
 from merajut_assets.marts.dbt import WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows
 from merajut_assets.marts.project import MANIFEST, Node, asset_path, load_manifest, stakeholder_marts, tables
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, stakeholder_policies
@@ -75,6 +76,7 @@ def _published_asset(stakeholder: str, marts: Collection[Node], shared: Mapping[
         pool=WAREHOUSE_POOL,
         **shared,
     )
+    @guarded
     def published(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         release = context.partition_key
         publication = publish(lakehouse, stakeholder, release, marts)
@@ -244,6 +246,7 @@ def _released_asset(manifest: Mapping[str, Any], shared: Mapping[str, Any]) -> d
         pool=WAREHOUSE_POOL,
         **shared,
     )
+    @guarded
     def released(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         release = context.partition_key
         before = lakehouse.warehouse.released()

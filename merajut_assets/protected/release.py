@@ -117,7 +117,7 @@ def _release_dataset(
             "released once: put the policy back, or apply it to a stakeholder dataset that has no release yet"
         )
     entities = {name: lakehouse.read_conformed(name, release) for name in names}
-    result = protect(contract, policy, entities, manifest.cut_off, _pseudonym_key(lakehouse, contract, policy, release))
+    result = protect(contract, policy, entities, manifest.cut_off, pseudonym_key(lakehouse, contract, policy, release))
     if is_child_level(contract, policy):
         lakehouse.ledger.register_child_release(
             policy.stakeholder,
@@ -154,7 +154,7 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _pseudonym_key(
+def pseudonym_key(
     lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str
 ) -> bytes | None:
     """The key of the stakeholder's pseudonyms for the period. It differs per dataset, because datasets of one

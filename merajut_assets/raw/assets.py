@@ -100,6 +100,8 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
             "erased_rows": landed.erased,
         },
     )
+    if landed.erased:
+        _destroy_originals(lakehouse, system)
     _keep_original(lakehouse, system, contract, source, fingerprint, ingest_date)
     lakehouse.audit.append(
         "landing", table=contract.identifier, version=version.number, rows=version.rows, digest=content
@@ -133,11 +135,40 @@ def _keep_original(
 ) -> None:
     """Keep the file as delivered for the dispute window. A file that holds several tables is kept
     with the first of them that lands it; open data can be had again from where they come from."""
-    if source.original is None or system.data_origin is DataOrigin.OPEN_DATA:
+    if source.original is None or system.data_origin is DataOrigin.OPEN_DATA or _delivers_erased(lakehouse, system):
         return
     if "{source}" not in system.location and _is_landed(lakehouse, contract, fingerprint):
         return
     lakehouse.lake.keep_original(system.name, contract.name, source.original.read_bytes(), received=ingest_date)
+
+
+def _delivers_erased(lakehouse: Lakehouse, system: System) -> bool:
+    """Whether the system still delivers rows about an erased person, which its file would hold in clear."""
+    if not lakehouse.vault.erasures():
+        return False
+    for table in _tables_of(system):
+        version = lakehouse.lake.latest_raw(system.name, table.name)
+        if version is None:
+            continue
+        if version.facts["erased_rows"]:
+            return True
+        for subject, column in table.subject_columns.items():
+            ids = landing.subject_ids(lakehouse.lake.read_raw(version, columns=[column]), table, column)
+            if lakehouse.vault.destroyed(subject, ids.drop_nulls().unique().to_list()):
+                return True
+    return False
+
+
+def _destroy_originals(lakehouse: Lakehouse, system: System) -> None:
+    """Destroy what was kept of a system before it was seen that an erased person is in it."""
+    paths = [path for table in _tables_of(system) for path in lakehouse.lake.originals(system.name, table.name)]
+    lakehouse.vault.destroy_file_keys(path.stem.rpartition("-")[2] for path in paths)
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _tables_of(system: System) -> list[TableContract]:
+    return [table for table in registry.tables("raw").values() if table.system == system.name]
 
 
 def _is_landed(lakehouse: Lakehouse, contract: TableContract, fingerprint: str) -> bool:

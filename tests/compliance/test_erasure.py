@@ -225,11 +225,7 @@ def test_a_guardian_takes_the_decisions_along_and_leaves_the_child(small: SmallL
 
 def test_a_manager_is_erased_from_the_rows_of_others_without_taking_them(small: SmallLake) -> None:
     """Employees' rows are about them; only the reference to the erased manager goes."""
-    lake = small.lakehouse.lake
-    raw = lake.latest_raw("hris", "employees")
-    assert raw is not None
-    employees = lake.read_raw(raw, ["employee_id", "manager_id"])
-    manager = employees.join(employees.select(employee_id="manager_id"), on="employee_id", how="semi")["employee_id"][0]
+    lake, manager = small.lakehouse.lake, _a_manager(small)
     before = lake.rows("conformed/employee")
     certificate = erase(small.lakehouse, Subject.EMPLOYEE, "hris", manager, ErasureReason.SUBJECT_REQUEST)
     token = subject_token(small, manager)
@@ -238,6 +234,14 @@ def test_a_manager_is_erased_from_the_rows_of_others_without_taking_them(small: 
     assert left.filter((pl.col("manager_token") == token) | (pl.col("employee_token") == token)).height == 0
     assert certificate.references_cleared["conformed/employee"] > 0
     assert certificate.rows_removed["conformed/employee"] == 1
+
+
+def _a_manager(small: SmallLake) -> str:
+    raw = small.lakehouse.lake.latest_raw("hris", "employees")
+    assert raw is not None
+    employees = small.lakehouse.lake.read_raw(raw, ["employee_id", "manager_id"])
+    managers = employees.join(employees.select(employee_id="manager_id"), on="employee_id", how="semi")
+    return str(managers["employee_id"][0])
 
 
 def subject_token(small: SmallLake, employee: str) -> str:
@@ -303,3 +307,32 @@ def test_classes_that_became_too_small_or_uniform_go_as_a_whole() -> None:
         }
     )
     assert whole_classes(frame, policy, "who")["who"].to_list() == ["a", "b"]
+
+
+def test_originals_are_not_kept_while_the_source_still_delivers_the_child(small: SmallLake) -> None:
+    """The file as delivered holds the child in clear, whichever of its tables has changed."""
+    _erase(small)
+    small.change("UPDATE orphanages SET modified_at = '2026-11-02T00:00:00Z'")
+    small.land_all(date(2026, 11, 22))
+    assert small.places_with() == []
+    small.change("UPDATE children SET modified_at = '2026-11-02T00:00:00Z'")
+    small.land_all(date(2026, 11, 23))
+    assert small.places_with() == []
+    for table in ("children", "case_notes", "health_records"):
+        small.change(f"DELETE FROM {table} WHERE child_id IN (?, ?)", *small.ids)
+    small.land_all(date(2026, 11, 24))
+    assert small.places_with() == []
+
+
+def test_an_erased_manager_does_not_come_back_by_the_rows_of_others(small: SmallLake) -> None:
+    """Those rows stay, and their source goes on naming the manager."""
+    manager = _a_manager(small)
+    erase(small.lakehouse, Subject.EMPLOYEE, "hris", manager, ErasureReason.SUBJECT_REQUEST)
+    small.land_all(date(2026, 11, 22))
+    small.build_all()
+    token = subject_token(small, manager)
+    employees = small.lakehouse.lake.read("conformed/employee")
+    named = (pl.col("manager_token") == token) | (pl.col("employee_token") == token)
+    assert employees.filter(named).is_empty()
+    volunteers = small.lakehouse.lake.read("conformed/volunteer")
+    assert volunteers.filter(pl.col("employee_token") == token).is_empty()

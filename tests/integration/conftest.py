@@ -46,19 +46,14 @@ class Installation:
     def truth(self, name: str) -> pl.DataFrame:
         return pl.read_parquet(self.directory / "sources" / "truth" / f"{name}.parquet")
 
-
-def definitions_of(lakehouse: Lakehouse) -> dg.Definitions:
-    return build_defs({"lakehouse": lakehouse})
-
-
-def materialise(installation: Installation, *, name: str, job: str, partition: str | None) -> None:
-    """Run one of our own jobs in this process, as the schedules and `merajut run` do."""
-    definition = definitions_of(installation.lakehouse).get_job_def(job)
-    began = time.monotonic()
-    installation.results[name] = definition.execute_in_process(
-        instance=installation.instance, partition_key=partition, raise_on_error=False
-    )
-    installation.seconds[name] = time.monotonic() - began
+    def materialise(self, name: str, job: str, partition: str | None) -> None:
+        """Run one of our own jobs in this process, as the schedules and `merajut run` do."""
+        definition = build_defs({"lakehouse": self.lakehouse}).get_job_def(job)
+        began = time.monotonic()
+        self.results[name] = definition.execute_in_process(
+            instance=self.instance, partition_key=partition, raise_on_error=False
+        )
+        self.seconds[name] = time.monotonic() - began
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +75,9 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     try:
         with open_instance(lakehouse.settings) as instance:
             made = Installation(lakehouse, instance)
-            materialise(made, name="sync", job="sync", partition=today_partition(datetime.now(UTC)))
-            materialise(made, name="release", job="release", partition=RELEASE)
-            materialise(made, name="evidence", job="evidence", partition=None)
+            made.materialise("sync", "sync", today_partition(datetime.now(UTC)))
+            made.materialise("release", "release", RELEASE)
+            made.materialise("evidence", "evidence", None)
             yield made
     finally:
         root.removeHandler(handler)

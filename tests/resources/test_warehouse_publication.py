@@ -235,3 +235,26 @@ def test_refusals_are_clear(publisher: Publisher) -> None:
     (publisher.root / "media" / "current.json").write_text("{")
     with pytest.raises(PublicationError, match="damaged"):
         publisher.list("media")
+
+
+def test_an_older_release_does_not_take_the_place_of_a_newer_one(publisher: Publisher, warehouse: Warehouse) -> None:
+    """Backfilling September after October must not make a stakeholder read September."""
+    publisher.publish("media", "2026-10", {"t": FRAME.head(3)})
+    older = publisher.publish("media", "2026-09", {"t": FRAME.head(2)})
+    assert not older.is_current
+    assert publisher.publish("media", "2026-09", {"t": FRAME.head(2)}).number == older.number
+    assert publisher.current("media").release == "2026-10"
+    assert [(one.release, one.is_current) for one in publisher.list("media")] == [("2026-10", True), ("2026-09", False)]
+    for release in ("2026-10", "2026-09"):
+        warehouse.load_tables(release, {"media__t": FRAME})
+    released = warehouse.release("2026-10")
+    assert warehouse.release("2026-09") == released == warehouse.released()
+
+
+def test_the_current_publication_outlives_many_older_ones(publisher: Publisher) -> None:
+    publisher.publish("media", "2026-10", {"t": FRAME.head(1)})
+    for month in range(1, 6):
+        publisher.publish("media", f"2026-0{month}", {"t": FRAME.head(month)})
+    assert publisher.current("media").release == "2026-10"
+    assert publisher.current("media").path.exists()
+    assert len(publisher.list("media")) == 4

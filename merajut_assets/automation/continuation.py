@@ -1,0 +1,62 @@
+"""Going on after a failure: what a failed run left undone though nothing it rests on failed.
+
+All dbt models are one step, and Dagster leaves out a step when anything before it failed. One refused
+dataset of one stakeholder would so keep every other stakeholder from getting theirs. Here belongs what
+may still be made, by another run; never anything behind a failed asset or a failed blocking check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+# On a run that continues another, so that it is not continued itself.
+CONTINUES_TAG = "merajut/continues"
+
+
+@dataclass
+class Progress:
+    """What the events of a run say: assets made, steps failed, assets of which a blocking check failed."""
+
+    made: set[dg.AssetKey] = field(default_factory=set)
+    failed_steps: set[str] = field(default_factory=set)
+    refuted: set[dg.AssetKey] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, events: Iterable[dg.DagsterEvent]) -> Progress:
+        progress = cls()
+        for event in events:
+            kind = event.event_type
+            if kind is dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
+                progress.made.add(event.asset_key)
+            elif kind is dg.DagsterEventType.STEP_FAILURE and event.step_key is not None:
+                # A step whose blocking check failed fails by that: the check names the asset.
+                if not _is_failed_check(event):
+                    progress.failed_steps.add(event.step_key)
+            elif kind is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                evaluation = event.asset_check_evaluation_data
+                if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+                    progress.refuted.add(evaluation.asset_key)
+        return progress
+
+
+def _is_failed_check(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
+
+
+def unaffected(graph: object, wanted: Collection[dg.AssetKey], progress: Progress) -> set[dg.AssetKey]:
+    """Which of the `wanted` assets were not made and rest on nothing that failed.
+
+    `graph` is the asset graph of the definitions. Empty when a step failed that cannot be told to be one
+    asset's: then nothing is known about what rests on it."""
+    by_step = {"__".join(key.path): key for key in wanted}
+    if not progress.failed_steps <= set(by_step):
+        return set()
+    broken = {by_step[step] for step in progress.failed_steps} | progress.refuted
+    if not broken:
+        return set()
+    behind = dg.AssetSelection.assets(*broken).downstream().resolve(graph)  # type: ignore[arg-type]
+    return set(wanted) - progress.made - set(behind)
