@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import dagster as dg
 
+from merajut_assets.automation.continuation import build_continuation_sensor
 from merajut_assets.automation.housekeeping import housekeeping
-from merajut_assets.automation.jobs import ASSET_JOBS, SYNC, ExecutableJob, build_asset_job
+from merajut_assets.automation.jobs import ASSET_JOBS, RELEASE, SYNC, ExecutableJob, build_asset_job
 from merajut_assets.automation.schedules import TIMETABLES, Clock, build_schedule
 from merajut_assets.automation.sensors import (
     LoadSettings,
@@ -61,5 +62,6 @@ def build_automation(
             build_drop_folder_sensor(jobs[SYNC.name], sensor_status, load_settings, clock),
             build_over_run_sensor(sensor_status, load_settings, clock),
             build_failure_sensor(sensor_status, load_settings),
+            build_continuation_sensor(jobs[RELEASE.name], RELEASE.layers, sensor_status),
         ),
     )

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from merajut_assets.automation.jobs import ExecutableJob, layers_selection
+from merajut_assets.automation.runs import PROCESS_TAG
+
+_PARTITION_TAG = "dagster/partition"
 # On a run that continues another, so that it is not continued itself.
 CONTINUES_TAG = "merajut/continues"
 
@@ -60,3 +64,38 @@ def unaffected(graph: object, wanted: Collection[dg.AssetKey], progress: Progres
         return set()
     behind = dg.AssetSelection.assets(*broken).downstream().resolve(graph)  # type: ignore[arg-type]
     return set(wanted) - progress.made - set(behind)
+
+
+def build_continuation_sensor(
+    job: ExecutableJob, layers: tuple[str, ...], status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    """Asks for a run of what a failed run of `job` left undone, once. Runs by hand of single assets, and those
+    that a `merajut run` works on (which continues them itself), are left alone."""
+
+    @dg.run_status_sensor(
+        name=f"{job.name}_continuation",
+        description="After a failed release: makes what rests on nothing that failed, for the other stakeholders.",
+        run_status=dg.DagsterRunStatus.FAILURE,
+        monitored_jobs=[job],
+        request_job=job,
+        default_status=status,
+    )
+    def go_on(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+        run = context.dagster_run
+        if run.asset_selection or {CONTINUES_TAG, PROCESS_TAG} & set(run.tags):
+            return dg.SkipReason("This run is not continued: it was of chosen assets, or somebody looks after it.")
+        graph = context.repository_def.asset_graph
+        wanted = layers_selection(layers).resolve(graph)
+        records = context.instance.get_records_for_run(run.run_id).records
+        events = (record.event_log_entry.dagster_event for record in records)
+        rest = unaffected(graph, wanted, Progress.of(event for event in events if event is not None))
+        if not rest:
+            return dg.SkipReason("Everything that was left undone rests on something that failed.")
+        return dg.RunRequest(
+            run_key=run.run_id,
+            partition_key=run.tags[_PARTITION_TAG],
+            asset_selection=sorted(rest),
+            tags={CONTINUES_TAG: run.run_id},
+        )
+
+    return go_on

@@ -48,7 +48,7 @@ class Installation:
 
     def materialise(self, name: str, job: str, partition: str | None) -> None:
         """Run one of our own jobs in this process, as the schedules and `merajut run` do."""
-        definition = build_defs({"lakehouse": self.lakehouse}).get_job_def(job)
+        definition = build_defs({"lakehouse": self.lakehouse}).resolve_job_def(job)
         began = time.monotonic()
         self.results[name] = definition.execute_in_process(
             instance=self.instance, partition_key=partition, raise_on_error=False

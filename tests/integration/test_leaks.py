@@ -41,6 +41,9 @@ def personal_texts(installation) -> dict[str, pl.Series]:
                 continue
             texts = frame[column.name].cast(pl.String).drop_nulls().unique().sort()
             texts = texts.filter(texts.str.len_chars() >= LEAST_CHARACTERS)
+            if column.token is None:
+                # One word alone is also the name of a village or a school, which are public.
+                texts = texts.filter(texts.str.contains(" ", literal=True))
             step = 1 if column.token == "nik" else max(1, texts.len() // MOST_PER_COLUMN)
             found[f"{contract.identifier}.{column.name}"] = texts.gather_every(step)
     return found
