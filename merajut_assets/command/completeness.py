@@ -9,8 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from merajut_assets.conformed.build import untouched_build
+from merajut_assets.conformed.raw_rows import NotLanded
+from merajut_assets.contracts import registry
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.release import RELEASE, stored_release
+from merajut_assets.raw.assets import untouched_version
+from merajut_assets.sources.request import SourceError
 from resources.lakehouse import Lakehouse
 
 if TYPE_CHECKING:
@@ -37,6 +42,20 @@ def missing_parts(lakehouse: Lakehouse, instance: DagsterInstance | None, releas
         if published is None or any(moment > published for moment in moments):
             missing.append(f"published/{policy.stakeholder}")
     return missing
+
+
+def is_up_to_date(lakehouse: Lakehouse) -> bool:
+    """Whether every source is landed as it is now, and every entity built from that; told without reading any.
+
+    False also when a source is absent: landing it says so."""
+    systems = registry.systems()
+    try:
+        return all(
+            untouched_version(lakehouse, systems[table.system], table) is not None
+            for table in registry.tables("raw").values()
+        ) and all(untouched_build(lakehouse, entity) is not None for entity in registry.tables("conformed").values())
+    except (SourceError, NotLanded):
+        return False
 
 
 def _tables(policy: StakeholderPolicy) -> list[str]:

@@ -26,7 +26,7 @@ from merajut_assets.automation.continuation import CONTINUES_TAG, Progress, unaf
 from merajut_assets.automation.jobs import EVIDENCE, RELEASE, SYNC
 from merajut_assets.automation.runs import process_tags
 from merajut_assets.command.alone import alone
-from merajut_assets.command.completeness import missing_parts
+from merajut_assets.command.completeness import is_up_to_date, missing_parts
 from merajut_assets.command.exits import PROBLEM, BadInput
 from merajut_assets.command.figures import Figures, closing_table, figures_of
 from merajut_assets.failures import OWN_PACKAGES
@@ -92,6 +92,11 @@ def run_pipeline(release: str | None, select: str | None, only: Part | None, con
             (RELEASE.name, wanted, Part.RELEASE),
             (EVIDENCE.name, None, None),
         ]
+        is_whole = chosen is None and only is None
+        if is_whole and not missing_parts(Lakehouse(), instance, wanted) and is_up_to_date(Lakehouse()):
+            for job, _, part in parts:
+                skipped += stored_figures(instance, runner.assets(job), wanted if part is Part.RELEASE else None)
+            parts = []
         for job, partition, part in parts:
             if (only is not None and part is not only) or not runner.selects(job, chosen):
                 continue
@@ -292,11 +297,11 @@ def _check(evaluation: Any) -> list[Problem]:
     return [Problem(place, f"check {evaluation.check_name} failed: {'; '.join(reasons) or 'see the UI'}", blocks)]
 
 
-def stored_figures(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey], partition: str) -> list[Figures]:
-    """The figures of the last materialisations of `keys` for a partition."""
+def stored_figures(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey], partition: str | None) -> list[Figures]:
+    """The figures of the last materialisations of `keys`, for a partition if one is given."""
     figures = []
     for key in sorted(keys):
-        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition] if partition else None)
         records = instance.fetch_materializations(wanted, limit=1).records
         made = records[0].asset_materialization if records else None
         if made is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -76,14 +76,10 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
     """Bring a conformed entity up to date with raw; does nothing when its inputs are unchanged.
 
     Raises NotLanded when a source table is missing."""
+    untouched = untouched_build(lakehouse, entity)
+    if untouched is not None:
+        return untouched
     fingerprint = _inputs_fingerprint(lakehouse, entity)
-    known = last_build(lakehouse, entity)
-    if (
-        known is not None
-        and known.inputs == fingerprint
-        and lakehouse.lake.version(f"conformed/{entity.name}") is not None
-    ):
-        return BuildSummary(**{**asdict(known), "is_unchanged": True})
     rows = {table.identifier: read_raw_rows(lakehouse, table, _needed(entity, table)) for table in raw_inputs(entity)}
     references = _references(lakehouse, entity)
     inputs = _inputs(lakehouse, rows)
@@ -117,6 +113,16 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
     )
     write_atomically(_summary_path(lakehouse, entity), json.dumps(asdict(summary), indent=1).encode())
     return summary
+
+
+def untouched_build(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary | None:
+    """The last build, when nothing it was made of was touched since. Raises NotLanded."""
+    known = last_build(lakehouse, entity)
+    if known is None or known.inputs != _inputs_fingerprint(lakehouse, entity):
+        return None
+    if lakehouse.lake.version(f"conformed/{entity.name}") is None:
+        return None
+    return replace(known, is_unchanged=True)
 
 
 def last_build(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary | None:

@@ -63,12 +63,13 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
     """Land one table; returns the version in force, which is the present one when nothing changed.
 
     Raises SourceError: the source is refused. Nothing is written then."""
+    untouched = untouched_version(lakehouse, system, contract)
+    if untouched is not None:
+        return untouched
     location = lakehouse.location(system)
     fingerprint = reader.fingerprint(contract, system, location)
     declared = landing.contract_fingerprint(contract)
     known = lakehouse.lake.latest_raw(system.name, contract.name)
-    if known is not None and known.facts["fingerprint"] == fingerprint and known.facts["contract"] == declared:
-        return known
     source = reader.read(contract, system, location)
     content = _content_digest(lakehouse, source.frame, declared)
     if known is not None and known.digest == content:
@@ -107,6 +108,16 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
         "landing", table=contract.identifier, version=version.number, rows=version.rows, digest=content
     )
     return version
+
+
+def untouched_version(lakehouse: Lakehouse, system: System, contract: TableContract) -> RawVersion | None:
+    """The version in force, when neither its source nor its contract was touched since; told without reading
+    the source. Raises SourceError: there is no source."""
+    fingerprint = reader.fingerprint(contract, system, lakehouse.location(system))
+    known = lakehouse.lake.latest_raw(system.name, contract.name)
+    if known is None or known.facts["fingerprint"] != fingerprint:
+        return None
+    return known if known.facts["contract"] == landing.contract_fingerprint(contract) else None
 
 
 def _keys(lakehouse: Lakehouse, subject: Subject, ids: Sequence[str]) -> dict[str, bytes]:
