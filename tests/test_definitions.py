@@ -185,7 +185,8 @@ def test_lineage_leads_to_columns_that_exist(specs):
         lineage = spec.metadata.get("dagster/column_lineage")
         for column, origins in lineage.deps_by_column.items() if lineage else ():
             for origin in origins:
-                if origin.asset_key in known:
+                # The column `release` is the partition: it is added when a release is loaded.
+                if origin.asset_key in known and origin.column_name != "release":
                     assert origin.column_name in known[origin.asset_key], f"{spec.key.to_user_string()}.{column}"
 
 

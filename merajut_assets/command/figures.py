@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -15,6 +15,9 @@ from rich.table import Table
 LAYERS = ("raw", "conformed", "quarantine", "protected", "statistics", "warehouse", "mart", "published", "compliance")
 _SHOWN_PER_LAYER = 5
 _ROW_COUNT = "dagster/row_count"
+
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,13 @@ def _total(layer: str, members: Sequence[Figures]) -> Figures:
         quarantined=_sum(members, lambda one: one.quarantined),
         published=_sum(members, lambda one: one.published),
         k=min((one.k for one in members if one.k is not None), default=None),
-        seconds=sum(one.seconds or 0.0 for one in members),
+        seconds=_sum(members, lambda one: one.seconds),
     )
 
 
-def _sum(members: Sequence[Figures], value: Callable[[Figures], int | None]) -> int | None:
+def _sum(members: Sequence[Figures], value: Callable[[Figures], Number | None]) -> Number | None:
     present = [found for one in members if (found := value(one)) is not None]
-    return sum(present) if present else None
+    return sum(present[1:], start=present[0]) if present else None
 
 
 def _cells(one: Figures) -> list[str]:

@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -305,7 +305,8 @@ def stored_figures(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey], pa
         records = instance.fetch_materializations(wanted, limit=1).records
         made = records[0].asset_materialization if records else None
         if made is not None:
-            figures.append(figures_of(key.path, _plain(made.metadata), None))
+            # What it took then is not what this run took.
+            figures.append(replace(figures_of(key.path, _plain(made.metadata), None), seconds=None))
     return figures
 
 

@@ -218,7 +218,9 @@ class AcademiaResearchChild(pa.DataFrameModel):
     )
     sex: str = derived("child.sex", description="Sex, or *")
     age_band: str = derived("child.birth_date", description="Age in years at the cut-off date, or *")
-    region_code: str = derived("orphanage.regency_code", "child.village_code", description="Province, or *")
+    region_code: str = derived(
+        "orphanage.regency_code", "child.village_code", description="Province, or *", hierarchy="wilayah"
+    )
     education_level: str = derived("education_record.education_level", description="Level attended last, or *")
     years_in_care: str = derived("child.admission_date", description="Years in care, or *")
     diagnosis_group: str = derived(
