@@ -91,9 +91,11 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
         newest one stands in for it."""
         table = f"conformed/{entity}"
         try:
-            return self.lake.read(table, version=self.release_manifest(release).version(entity))
+            frame = self.lake.read(table, version=self.release_manifest(release).version(entity))
         except FileKeyDestroyed:
-            return self.lake.read(table)
+            frame = self.lake.read(table)
+        self.audit.append("decryption", table=table, release=release, rows=frame.height)
+        return frame
 
     def token_key(self, subject: Subject) -> bytes:
         return self.vault.named_key(f"token/{subject}")

@@ -247,17 +247,25 @@ def _last_notes(inputs: Inputs) -> pl.DataFrame:
     return notes.group_by("child_token").agg(pl.col("written_on").max().alias("last_case_note_on"))
 
 
+# Registers in which consent is a flag of the person: whose it is, their number, the flag.
+CONSENT_FLAGS = {
+    "volunteers.volunteers": (Subject.VOLUNTEER, "volunteer_id", "has_analytics_consent"),
+    "donations.donors": (Subject.DONOR, "donor_id", "has_analytics_consent"),
+    "hris.employees": (Subject.EMPLOYEE, "employee_id", "has_volunteer_consent"),
+}
+
 # A decision that was refused is in quarantine, and still it may be a withdrawal. Until a steward
 # has put it right it counts as one: its id ends like this.
 DOUBTFUL = "-doubtful"
 
 
 def _with_doubts(consents: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
-    """Decisions that were made, and a withdrawal for each refused decision of a guardian that is
-    not clearly a grant. Who was never asked has made no decision: no row, and so no consent."""
+    """Decisions that were made, and a withdrawal for each refused decision that is not clearly a
+    grant. Who was never asked has made no decision: no row, and so no consent."""
     decided = _dated(consents).filter(
         (pl.col("subject_type") == Subject.CHILD.value) | pl.col("decided_on").is_not_null()
     )
+    decided = pl.concat([decided, *(_doubtful_flags(table, inputs) for table in CONSENT_FLAGS)], how="diagonal")
     refused = inputs.refused["panti.consents"].filter(
         pl.col("child_id").is_not_null() & ~pl.col("status").eq_missing("granted")
     )
@@ -283,6 +291,32 @@ def _with_doubts(consents: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
     ).explode("purpose")
     numbered = withdrawals.with_columns(pl.format("{}-{}", "purpose", "consent_id").alias("consent_id"))
     return pl.concat([decided, numbered], how="diagonal")
+
+
+def _doubtful_flags(table: str, inputs: Inputs) -> pl.DataFrame:
+    """A withdrawal for each person whose only row in a register was refused, unless its flag is a clear
+    yes. It has the key of the person's decision, and so takes the place of an earlier consent."""
+    subject, number, flag = CONSENT_FLAGS[table]
+    known = inputs.raw[table][number].implode()
+    rows = inputs.refused[table].filter(
+        pl.col(number).is_not_null() & ~pl.col(number).is_in(known) & ~pl.col(flag).eq_missing(True)
+    )
+    system = table.split(".")[0]
+    changed = pl.coalesce("modified_at", "source_time")
+    return rows.select(
+        inputs.token("row", f"{table}|" + rows[number]).alias("consent_id"),
+        pl.lit(subject.value).alias("subject_type"),
+        inputs.token(subject, f"{system}:" + rows[number]).alias("subject_token"),
+        pl.lit("analytics").alias("purpose"),
+        pl.lit("withdrawn").alias("status"),
+        pl.coalesce("consent_decided_on", changed.dt.date()).alias("decided_on"),
+        pl.lit(system).alias("source_system"),
+        pl.lit("ID").alias("jurisdiction"),
+        pl.lit(LegalBasis.CONSENT.value).alias("legal_basis"),
+        "data_origin",
+        changed.alias("modified_at"),
+        pl.lit(DOUBTFUL).alias("_origin"),
+    )
 
 
 def _dated(consents: pl.DataFrame) -> pl.DataFrame:

@@ -49,6 +49,9 @@ def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collect
     wanted = {name: dtype for name, dtype in landing.blob_schema(contract).items() if name in needed}
     good = _decrypted(stored, keys, is_good & alive, wanted, contract)
     refused = _decrypted(stored, keys, ~is_good & alive, landing.blob_schema(contract), contract)
+    opened = refused.height + (good.height if wanted else 0)
+    if opened:
+        _audit(lakehouse, contract, version, opened)
     return RawRows(version, good.drop(landing.FAILED_RULES), refused, erased)
 
 
@@ -65,7 +68,12 @@ def read_whole_rows(
     keys = landing.row_keys(found, contract, living_keys(lakehouse), lakehouse.vault.named_key)
     alive = pl.Series([key is not None for key in keys], dtype=pl.Boolean)
     whole = _decrypted(found, keys, alive, landing.blob_schema(contract), contract)
+    _audit(lakehouse, contract, version, whole.height)
     return rows.select(contract.key).join(whole, on=contract.key, how="left", maintain_order="left")
+
+
+def _audit(lakehouse: Lakehouse, contract: TableContract, version: RawVersion, rows: int) -> None:
+    lakehouse.audit.append("decryption", table=contract.identifier, version=version.number, rows=rows)
 
 
 def newest_version(lakehouse: Lakehouse, contract: TableContract) -> RawVersion:

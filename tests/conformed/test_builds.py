@@ -346,6 +346,37 @@ def test_a_refused_decision_that_may_be_a_withdrawal_counts_as_one(small):
     assert sorted(now["consent_id"]) == ["CO-1", "CO-2"], "a doubt that was cleared up goes"
 
 
+def test_a_register_s_refused_row_that_may_be_a_withdrawal_counts_as_one(small):
+    """The volunteer said no, and the same row has a code that nobody knows: the consent of the build before
+    must not stay in force. A refused row that says yes changes nothing, nor does one beside a good row."""
+    small.put("volunteers.volunteers", {}, {"volunteer_id": "VO-2"}, {"volunteer_id": "VO-3"})
+    small.put("donations.donors", {})
+    small.put("hris.employees", {})
+    small.build("consent")
+    assert small.read("consent")["status"].unique().to_list() == ["granted"]
+    later = {"sex": "L", "modified_at": "2026-06-01T00:00:00Z"}
+    no = {"has_analytics_consent": "false", "consent_decided_on": "2026-05-05"}
+    small.put(
+        "volunteers.volunteers",
+        {**later, **no},
+        {"volunteer_id": "VO-2", **later},
+        {"volunteer_id": "VO-3", "modified_at": "2026-07-01T00:00:00Z"},
+        {"volunteer_id": "VO-3", **later, **no},
+    )
+    small.put("donations.donors", {"donor_type": "alumni", "has_analytics_consent": None, "modified_at": None})
+    small.put("hris.employees", {"department": "IT", "has_volunteer_consent": "maybe"})
+    small.build("consent")
+    assert set(small.read("consent").select("subject_token", "status").iter_rows()) == {
+        (token(small, Subject.VOLUNTEER, "volunteers:VO-1"), "withdrawn"),
+        (token(small, Subject.VOLUNTEER, "volunteers:VO-2"), "granted"),
+        (token(small, Subject.VOLUNTEER, "volunteers:VO-3"), "granted"),
+        (token(small, Subject.DONOR, "donations:DO-1"), "withdrawn"),
+        (token(small, Subject.EMPLOYEE, "hris:EM-1"), "withdrawn"),
+    }
+    assert small.read("consent").height == 5
+    assert len(small.quarantine("volunteers.volunteers")) == 3
+
+
 def build_purposes() -> list[str]:
     return ["government_reporting", "research", "statistics", "publicity"]
 

@@ -14,6 +14,7 @@ from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.assets import build_protected_assets
+from merajut_assets.protected.pipeline import entities_of
 from merajut_assets.protected.release import (
     ReleaseChanged,
     examine_stored,
@@ -34,7 +35,7 @@ def _of(stakeholder: str, name: str) -> tuple[TableContract, StakeholderPolicy]:
 
 
 def _events(lakehouse: Lakehouse) -> list[str]:
-    return [entry["event"] for entry in lakehouse.audit.entries()]
+    return [entry["event"] for entry in lakehouse.audit.entries() if entry["event"] != "decryption"]
 
 
 def test_a_release_built_again_is_left_as_it_is(lakehouse: Lakehouse, entities: dict[str, pl.DataFrame]) -> None:
@@ -191,3 +192,13 @@ def test_definitions_touch_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     build_protected_assets()
     assert not (tmp_path / "data").exists()
     shutil.rmtree(tmp_path / "data", ignore_errors=True)
+
+
+def test_every_entity_that_was_opened_is_in_the_audit_log(
+    lakehouse: Lakehouse, entities: dict[str, pl.DataFrame]
+) -> None:
+    """Who asks what a release was made of finds each decryption, with its table."""
+    contract, policy = _of("government", "child_summary")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    opened = {entry["facts"]["table"] for entry in lakehouse.audit.entries() if entry["event"] == "decryption"}
+    assert opened == {f"conformed/{entity}" for entity in entities_of(contract)}
