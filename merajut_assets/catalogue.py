@@ -112,7 +112,7 @@ def _table_column(column: Column, name: str) -> dg.TableColumn:
         name=name,
         type=type_name(column.dtype),
         description=f"{column.description}{unit}",
-        constraints=dg.TableColumnConstraints(nullable=not column.key, unique=False),
+        constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=False),
         tags={"sensitivity": column.privacy.value},
     )
 

@@ -162,6 +162,18 @@ def test_tables_show_their_columns_and_where_they_come_from(specs):
             assert spec.freshness_policy is not None, name
 
 
+def test_column_schemas_say_what_may_be_empty(specs):
+    """A reader who trusts "not null" writes no case for the empty cell, and one who doubts it writes one too many."""
+    shown = {spec.key: spec.metadata.get("dagster/column_schema") for spec in specs}
+    for layer in ("raw", "conformed", "protected"):
+        for contract in registry.tables(layer).values():
+            schema = shown[dg.AssetKey(list(contract.asset_key))]
+            nullable = {column.name: column.constraints.nullable for column in schema.columns}
+            assert nullable == {name: spec.nullable for name, spec in contract.schema.columns.items()}, (
+                contract.identifier
+            )
+
+
 def test_what_protects_data_says_how(specs):
     """The lineage proof follows `privacy_step`: a protected dataset without one would break the chain."""
     steps = {spec.key.to_user_string(): spec.metadata.get("privacy_step") for spec in specs}

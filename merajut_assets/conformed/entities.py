@@ -70,10 +70,6 @@ def _of(column: str, codes: Mapping[str, str], otherwise: str | None = None) -> 
     return pl.col(column).replace_strict(codes, default=otherwise, return_dtype=pl.String)
 
 
-def _parent(code: str = "code") -> pl.Expr:
-    return pl.col(code).str.extract(r"^(.*)\.[^.]*$", 1)
-
-
 def _analytics_consent(subject: Subject, column: str) -> dict[str, pl.Expr]:
     return {
         "subject_type": pl.lit(subject.value),
@@ -103,10 +99,10 @@ VALUES: dict[tuple[str, str], dict[str, pl.Expr]] = {
     ("contact", "crm.csr_managers"): {"contact_type": pl.lit("csr_manager")},
     ("contact", "crm.executive_sponsors"): {"contact_type": pl.lit("executive_sponsor")},
     ("school", "school_register.schools"): {"is_public": pl.col("status") == "N"},
-    ("region", "wilayah.provinces"): {"level": pl.lit("province"), "parent_code": pl.lit(None, pl.String)},
-    ("region", "wilayah.regencies"): {"level": pl.lit("regency"), "parent_code": _parent()},
-    ("region", "wilayah.districts"): {"level": pl.lit("district"), "parent_code": _parent()},
-    ("region", "wilayah.villages"): {"level": pl.lit("village"), "parent_code": _parent()},
+    ("region", "wilayah.provinces"): {"level": pl.lit("province")},
+    ("region", "wilayah.regencies"): {"level": pl.lit("regency")},
+    ("region", "wilayah.districts"): {"level": pl.lit("district")},
+    ("region", "wilayah.villages"): {"level": pl.lit("village")},
     ("population", "world_bank.population"): {
         "population_id": pl.format("{}-{}", "country_code", "year"),
     },
@@ -157,6 +153,12 @@ def _paid(payments: str, gift: str) -> Callable[[pl.DataFrame, Inputs], pl.DataF
     return join
 
 
+def _with_purpose(allocations: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
+    unit = "general_accounting_unit_id"
+    uses = inputs.raw["npsp.general_accounting_unit"].select(unit, pl.col("name").alias("purpose"))
+    return allocations.join(uses, on=unit, how="left")
+
+
 def _with_programme(rows: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
     centres = inputs.raw["erp.cost_centres"].select("cost_centre_id", "programme_id", "category")
     return rows.join(centres, on="cost_centre_id", how="left")
@@ -197,6 +199,7 @@ JOINS: dict[tuple[str, str], Callable[[pl.DataFrame, Inputs], pl.DataFrame]] = {
     ("volunteer_activity", "volunteers.hours"): _with_shift,
     ("donation", "donations.gifts"): _paid("donations.payments", "gift_id"),
     ("donation", "npsp.opportunity"): _paid("npsp.payment", "opportunity_id"),
+    ("allocation", "npsp.allocation"): _with_purpose,
     ("purchase_order", "erp.purchase_orders"): _with_programme,
     ("budget_line", "erp.budgets"): _with_programme,
     ("invoice", "erp.invoices"): _with_payments,

@@ -72,7 +72,10 @@ class ContractError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """One declared column, as everything downstream of the contracts sees it."""
+    """One declared column, as everything downstream of the contracts sees it.
+
+    `required` counts for completeness; a row with an empty cell is refused only where the column is
+    not `nullable`."""
 
     name: str
     dtype: pl.DataType
@@ -80,6 +83,7 @@ class Column:
     description: str
     key: bool = False
     required: bool = False
+    nullable: bool = True
     required_when: str | None = None
     unit: str | None = None
     source_name: str | None = None
@@ -320,7 +324,13 @@ def _resolve(contract: TableContract, name: str, spec: Any) -> Column:
             metadata[inherited] = metadata[inherited] or getattr(origins[0], inherited)
     if not description:
         raise ContractError(f"{contract.identifier}.{name}: describe the column")
-    return Column(name=name, dtype=dtype() if isinstance(dtype, type) else dtype, description=description, **metadata)
+    return Column(
+        name=name,
+        dtype=dtype() if isinstance(dtype, type) else dtype,
+        description=description,
+        nullable=spec.nullable,
+        **metadata,
+    )
 
 
 # ── the registry ─────────────────────────────────────────────────────────────────────────

@@ -474,7 +474,7 @@ class Allocation(Entity):
         required_when="jurisdiction = 'ID'",
         references="donation.donation_id",
     )
-    purpose: str = derived("donations.allocations.purpose", required_when="jurisdiction = 'ID'")
+    purpose: str = derived("donations.allocations.purpose", "npsp.general_accounting_unit.name", required=True)
     amount: float = derived(
         "donations.allocations.amount", "npsp.allocation.amount", required_when="jurisdiction = 'ID'"
     )
@@ -694,8 +694,13 @@ class Region(Entity):
         nullable=False,
         isin=["province", "regency", "district", "village"],
     )
-    parent_code: str = public(
-        "Code of the region above", required_when="level <> 'province'", references="region.region_code"
+    parent_code: str = derived(
+        "wilayah.villages.district_code",
+        "wilayah.districts.regency_code",
+        "wilayah.regencies.province_code",
+        description="Code of the region above",
+        required_when="level <> 'province'",
+        references="region.region_code",
     )
     postal_code: str = derived("kodepos.postal_codes.postal_code", required_when="level = 'village'")
 

@@ -17,7 +17,6 @@ from merajut_assets.contracts.base import (
     in_order,
     operational,
     public,
-    quasi_identifier,
     table,
 )
 
@@ -37,7 +36,14 @@ CRM = System(
 )
 
 
-@table(CRM, "csr_managers", subjects=(Subject.CONTACT,), modified_column="modified_at", legal_basis=LegalBasis.NONE)
+@table(
+    CRM,
+    "csr_managers",
+    subjects=(Subject.CONTACT,),
+    modified_column="modified_at",
+    legal_basis=LegalBasis.NONE,
+    drops=("department",),
+)
 class CsrManagers(pa.DataFrameModel):
     """Contacts who manage a company's CSR."""
 
@@ -46,20 +52,23 @@ class CsrManagers(pa.DataFrameModel):
     email: str = direct_identifier("E-mail address", required=True, token="email")
     phone: str = direct_identifier("Phone number", token="phone")
     company: str = operational("Company", required=True, nullable=False)
-    department: str = quasi_identifier("Department", hierarchy="department", required=True)
     responsibility_area: str = operational("Area of responsibility", required=True)
     modified_at: datetime = operational("Last change in the source, UTC", required=True, nullable=False)
 
 
 @table(
-    CRM, "executive_sponsors", subjects=(Subject.CONTACT,), modified_column="modified_at", legal_basis=LegalBasis.NONE
+    CRM,
+    "executive_sponsors",
+    subjects=(Subject.CONTACT,),
+    modified_column="modified_at",
+    legal_basis=LegalBasis.NONE,
+    drops=("title",),
 )
 class ExecutiveSponsors(pa.DataFrameModel):
     """Executives who sponsor a programme."""
 
     contact_id: str = operational("Contact number", key=True, subject=Subject.CONTACT)
     name: str = direct_identifier("Full name", required=True)
-    title: str = quasi_identifier("Title", hierarchy="job_title", required=True)
     email: str = direct_identifier("E-mail address", required=True, token="email")
     company: str = operational("Company", required=True, nullable=False)
     executive_level: str = operational("Level", required=True, isin=["c_level", "vice_president", "director"])

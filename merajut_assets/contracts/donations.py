@@ -135,9 +135,9 @@ class Gifts(pa.DataFrameModel):
     DONATIONS,
     "payments",
     source_name="npe01__OppPayment__c",
-    subjects=(),
     modified_column="modified_at",
     legal_basis=LegalBasis.NOT_APPLICABLE,
+    drops=("npe01__Payment_Date__c",),
 )
 class Payments(pa.DataFrameModel):
     """Payments towards a gift."""
@@ -147,7 +147,6 @@ class Payments(pa.DataFrameModel):
         "Gift", source_name="npe01__Opportunity__c", required=True, nullable=False, references="donations.gifts.gift_id"
     )
     amount: float = operational("Amount", source_name="npe01__Payment_Amount__c", unit="IDR", required=True, gt=0.0)
-    paid_on: date = operational("Date of the payment", source_name="npe01__Payment_Date__c")
     is_paid: bool = operational("Whether it was received", source_name="npe01__Paid__c", required=True)
     modified_at: datetime = operational(
         "Last change in the source, UTC", source_name="SystemModstamp", required=True, nullable=False

@@ -35,12 +35,11 @@ ERP = System(
 APPROVALS = ["draft", "submitted", "approved", "rejected"]
 
 
-@table(ERP, "cost_centres", modified_column="modified_at")
+@table(ERP, "cost_centres", modified_column="modified_at", drops=("name",))
 class CostCentres(pa.DataFrameModel):
     """Cost centres of CSR programmes."""
 
     cost_centre_id: str = operational("Cost centre", key=True)
-    name: str = public("Name", required=True)
     programme_id: str = operational("Programme", required=True, references="crm.csr_programmes.programme_id")
     category: str = public(
         "Category", required=True, isin=["programme", "volunteer_time", "community_investment", "impact_measurement"]
@@ -48,7 +47,7 @@ class CostCentres(pa.DataFrameModel):
     modified_at: datetime = operational("Last change in the source, UTC", required=True, nullable=False)
 
 
-@table(ERP, "budgets", modified_column="modified_at")
+@table(ERP, "budgets", modified_column="modified_at", drops=("approval_levels",))
 class Budgets(pa.DataFrameModel):
     """Yearly budget of a cost centre with its approval."""
 
@@ -59,7 +58,6 @@ class Budgets(pa.DataFrameModel):
     fiscal_year: int = public("Fiscal year", required=True, ge=2015, le=2100)
     amount: float = public("Budget", unit="IDR", required=True, nullable=False, ge=0.0)
     approval_status: str = operational("Approval", required=True, isin=APPROVALS)
-    approval_levels: int = operational("Approvals given", required=True, ge=0, le=3)
     modified_at: datetime = operational("Last change in the source, UTC", required=True, nullable=False)
 
 

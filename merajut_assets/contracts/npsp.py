@@ -56,29 +56,6 @@ class Contact(pa.DataFrameModel):
     last_name: str = direct_identifier("Last name", source_name="LastName", required=True)
     home_email: str = direct_identifier("Private e-mail address", source_name="npe01__HomeEmail__c", token="email")
     work_email: str = direct_identifier("Work e-mail address", source_name="npe01__WorkEmail__c", token="email")
-    account_id: str = operational(
-        "Household or organisation", source_name="account_id", references="npsp.account.account_id"
-    )
-    has_opted_out: bool = operational("Wants no contact at all", source_name="npsp__Do_Not_Contact__c", required=True)
-
-
-@table(
-    NPSP,
-    "account",
-    source_name="Account",
-    legal_basis=LegalBasis.NOT_APPLICABLE,
-    drops=(DROP_UNDECLARED,),
-)
-class Account(pa.DataFrameModel):
-    """Households and organisations that give; without the name, which for a household is the family's."""
-
-    account_id: str = operational("Account Id", source_name="sf_id", key=True, str_matches=RECORD_ID)
-    account_type: str = operational(
-        "`Household Account`, or empty for an organisation", source_name="npe01__SYSTEM_AccountType__c"
-    )
-    is_individual: bool = operational(
-        "Whether it stands for persons", source_name="npe01__SYSTEMIsIndividual__c", required=True
-    )
 
 
 @table(
@@ -89,17 +66,12 @@ class Account(pa.DataFrameModel):
     drops=(DROP_UNDECLARED,),
 )
 class Campaign(pa.DataFrameModel):
-    """Campaigns, some of them parts of a larger one."""
+    """Campaigns."""
 
     campaign_id: str = operational("Campaign Id", source_name="sf_id", key=True, str_matches=RECORD_ID)
     name: str = public("Name of the campaign", source_name="Name", required=True)
-    campaign_type: str = public("Type, as typed in", source_name="Type")
-    status: str = public("Status", source_name="Status", isin=["Planned", "In Progress", "Completed", "Aborted"])
     start_date: date = public("First day", source_name="StartDate")
     end_date: date = public("Last day", source_name="EndDate")
-    parent_campaign_id: str = operational(
-        "Campaign it is a part of", source_name="parent_id", references="npsp.campaign.campaign_id"
-    )
 
     end_after_start = in_order("end_after_start", "start_date", "end_date")
 
@@ -114,9 +86,6 @@ class Opportunity(pa.DataFrameModel):
         source_name="npsp__primary_contact__c",
         subject=Subject.DONOR,
         references="npsp.contact.contact_id",
-    )
-    account_id: str = operational(
-        "Household or organisation that gave", source_name="account_id", references="npsp.account.account_id"
     )
     campaign_id: str = operational("Campaign", source_name="campaign_id", references="npsp.campaign.campaign_id")
     amount: float = quasi_identifier("Amount", source_name="Amount", hierarchy="amount", unit="USD", ge=0.0)
@@ -150,10 +119,7 @@ class Payment(pa.DataFrameModel):
         references="npsp.opportunity.opportunity_id",
     )
     amount: float = operational("Amount", source_name="npe01__Payment_Amount__c", unit="USD", required=True, ge=0.0)
-    scheduled_on: date = operational("Date on which it is due", source_name="npe01__Scheduled_Date__c")
-    paid_on: date = operational("Date of the payment", source_name="npe01__Payment_Date__c", required_when="is_paid")
     is_paid: bool = operational("Whether it was received", source_name="npe01__Paid__c", required=True)
-    is_written_off: bool = operational("Whether it was given up", source_name="npe01__Written_Off__c", required=True)
 
 
 @table(
@@ -164,18 +130,13 @@ class Payment(pa.DataFrameModel):
     drops=(DROP_UNDECLARED,),
 )
 class Allocation(pa.DataFrameModel):
-    """What gifts, campaigns and recurring gifts are used for, as an amount or a share."""
+    """What gifts, campaigns and recurring gifts are used for."""
 
     allocation_id: str = operational("Allocation Id", source_name="sf_id", key=True, str_matches=RECORD_ID)
     opportunity_id: str = operational(
         "Gift; empty when a campaign or a recurring gift is allocated",
         source_name="npsp__opportunity__c",
         references="npsp.opportunity.opportunity_id",
-    )
-    campaign_id: str = operational(
-        "Campaign, when all of it is allocated",
-        source_name="npsp__campaign__c",
-        references="npsp.campaign.campaign_id",
     )
     general_accounting_unit_id: str = operational(
         "Use",
@@ -184,8 +145,12 @@ class Allocation(pa.DataFrameModel):
         nullable=False,
         references="npsp.general_accounting_unit.general_accounting_unit_id",
     )
-    amount: float = operational("Amount", source_name="npsp__Amount__c", unit="USD", ge=0.0)
-    share: float = operational("Share of the gift", source_name="npsp__Percent__c", unit="%", gt=0.0, le=100.0)
+    amount: float = operational(
+        "Amount; empty when a share of a campaign or of a recurring gift is allocated",
+        source_name="npsp__Amount__c",
+        unit="USD",
+        ge=0.0,
+    )
 
 
 @table(
@@ -202,4 +167,3 @@ class GeneralAccountingUnit(pa.DataFrameModel):
         "General accounting unit Id", source_name="sf_id", key=True, str_matches=RECORD_ID
     )
     name: str = public("Name of the use", source_name="Name", required=True)
-    is_active: bool = public("Whether it is still used", source_name="npsp__Active__c", required=True)

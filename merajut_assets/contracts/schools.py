@@ -32,7 +32,7 @@ DAPODIK_CODE = r"^\d{6}$"
 @table(
     SCHOOL_REGISTER,
     "schools",
-    drops=("kode_prop", "alamat_jalan", "lintang", "bujur", "_source_file"),
+    drops=("kode_prop", "propinsi", "kode_kec", "kecamatan", "alamat_jalan", "lintang", "bujur", "_source_file"),
 )
 class Schools(pa.DataFrameModel):
     """Primary, secondary and special schools, state and private."""
@@ -65,13 +65,4 @@ class Schools(pa.DataFrameModel):
         nullable=False,
         str_matches=DAPODIK_CODE,
     )
-    province_name: str = public("Province, as the register writes it", source_name="propinsi", required=True)
     regency_name: str = public("Regency, as the register writes it", source_name="kabupaten_kota", required=True)
-    dapodik_district_code: str = public(
-        "District, Dapodik code",
-        source_name="kode_kec",
-        required=True,
-        nullable=False,
-        str_matches=DAPODIK_CODE,
-    )
-    district_name: str = public("District, as the register writes it", source_name="kecamatan", required=True)

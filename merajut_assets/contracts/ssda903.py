@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import date
 
 import pandera.polars as pa
-import polars as pl
 
 from merajut_assets.contracts.base import (
     DataOrigin,
@@ -20,7 +19,6 @@ from merajut_assets.contracts.base import (
     in_order,
     operational,
     quasi_identifier,
-    rule,
     sensitive,
     table,
 )
@@ -43,18 +41,10 @@ SSDA903 = System(
 
 DATE_FORMAT = "%d/%m/%Y"
 CHILD_NUMBER = r"^[0-9A-Za-z/-]{1,10}$"
-REASONS_FOR_NEW_EPISODE = ["S", "P", "L", "T", "U", "B"]
-LEGAL_STATUSES = ["C1", "C2", "D1", "E1", "J1", "J2", "J3", "L1", "L2", "L3", "V2", "V3", "V4"]
 CATEGORIES_OF_NEED = [f"N{number}" for number in range(1, 9)]
 PLACEMENTS = [
     *("A3", "A4", "A5", "A6", "H5", "K1", "K2", "P1", "P2", "P3", "R1", "R2", "R3", "R5", "S1"),
     *("T0", "T1", "T2", "T3", "T4", "U1", "U2", "U3", "U4", "U5", "U6", "Z1"),
-]
-PROVIDERS = [f"PR{number}" for number in range(6)]
-CONTINUES = "X1"
-REASONS_FOR_CEASING = [
-    *(CONTINUES, "E11", "E12", "E2", "E3", "E4A", "E4B", "E13", "E41", "E45", "E46", "E47", "E48"),
-    *("E5", "E6", "E7", "E8", "E9", "E14", "E15", "E16", "E17"),
 ]
 PARTICIPATION = [f"PN{number}" for number in range(8)]
 
@@ -88,7 +78,7 @@ class Header(pa.DataFrameModel):
     SSDA903,
     "episodes",
     subjects=(Subject.CHILD,),
-    drops=("REASON_PLACE_CHANGE", "HOME_POST", "PL_POST", "URN"),
+    drops=("RNE", "LS", "PLACE_PROVIDER", "REC", "REASON_PLACE_CHANGE", "HOME_POST", "PL_POST", "URN"),
 )
 class Episodes(pa.DataFrameModel):
     """Episodes of care: periods without a change of legal status or placement."""
@@ -104,10 +94,6 @@ class Episodes(pa.DataFrameModel):
     start_date: date = quasi_identifier(
         "First day", source_name="DECOM", source_format=DATE_FORMAT, hierarchy="date", key=True
     )
-    reason_for_episode_code: str = operational(
-        "Reason for the new episode", source_name="RNE", required=True, isin=REASONS_FOR_NEW_EPISODE
-    )
-    legal_status_code: str = sensitive("Legal status", source_name="LS", required=True, isin=LEGAL_STATUSES)
     need_code: str = sensitive(
         "Main reason why the child is looked after", source_name="CIN", required=True, isin=CATEGORIES_OF_NEED
     )
@@ -119,18 +105,11 @@ class Episodes(pa.DataFrameModel):
         nullable=False,
         isin=PLACEMENTS,
     )
-    provider_code: str = operational("Provider of the placement", source_name="PLACE_PROVIDER", isin=PROVIDERS)
     end_date: date = quasi_identifier(
         "Day on which it ceased; empty while it lasts",
         source_name="DEC",
         source_format=DATE_FORMAT,
         hierarchy="date",
-    )
-    end_reason_code: str = sensitive(
-        "Reason why it ceased; X1: another episode follows",
-        source_name="REC",
-        required_when="end_date IS NOT NULL",
-        isin=REASONS_FOR_CEASING,
     )
 
     end_after_start = in_order("end_after_start", "start_date", "end_date")
@@ -163,7 +142,18 @@ class Reviews(pa.DataFrameModel):
     SSDA903,
     "oc2",
     subjects=(Subject.CHILD,),
-    drops=("DOB", "CONVICTED", "SUBSTANCE_MISUSE", "INTERVENTION_RECEIVED", "INTERVENTION_OFFERED"),
+    drops=(
+        "DOB",
+        "SDQ_SCORE",
+        "SDQ_REASON",
+        "CONVICTED",
+        "HEALTH_CHECK",
+        "TEETH_CHECK",
+        "HEALTH_ASSESSMENT",
+        "SUBSTANCE_MISUSE",
+        "INTERVENTION_RECEIVED",
+        "INTERVENTION_OFFERED",
+    ),
 )
 class HealthOutcomes(pa.DataFrameModel):
     """Yearly health outcomes of children looked after for twelve months or longer."""
@@ -176,27 +166,6 @@ class HealthOutcomes(pa.DataFrameModel):
         references="ssda903.header.child_id",
         str_matches=CHILD_NUMBER,
     )
-    strengths_and_difficulties_score: int = sensitive(
-        "Total of the Strengths and Difficulties Questionnaire", source_name="SDQ_SCORE", unit="points", ge=0, le=40
-    )
-    no_score_reason_code: str = operational(
-        "Reason why there is no score", source_name="SDQ_REASON", isin=[f"SDQ{number}" for number in range(1, 6)]
-    )
-    is_development_checked: bool = sensitive(
-        "Whether the development checks of a small child are up to date", source_name="HEALTH_CHECK"
-    )
     is_immunisation_complete: bool = sensitive(
         "Whether the immunisations are up to date; 1 or 0 in the source", source_name="IMMUNISATIONS", required=True
-    )
-    is_teeth_checked: bool = sensitive(
-        "Whether the teeth were checked within the year", source_name="TEETH_CHECK", required=True
-    )
-    is_health_assessed: bool = sensitive(
-        "Whether the health was assessed within the year", source_name="HEALTH_ASSESSMENT", required=True
-    )
-
-    score_or_reason = rule(
-        "score_or_reason",
-        "There is either a score or a reason why there is none",
-        pl.col("strengths_and_difficulties_score").is_not_null() != pl.col("no_score_reason_code").is_not_null(),
     )

@@ -4,16 +4,13 @@ indicators, with the codelist that names UNICEF's areas."""
 from __future__ import annotations
 
 import pandera.polars as pa
-import polars as pl
 
 from merajut_assets.contracts.base import (
     DataOrigin,
     LegalBasis,
     SourceFormat,
     System,
-    in_order,
     public,
-    rule,
     table,
 )
 
@@ -64,7 +61,7 @@ UNICEF_REGISTRY = System(
 )
 
 
-@table(WORLD_BANK, "population")
+@table(WORLD_BANK, "population", drops=("Country Name",))
 class Population(pa.DataFrameModel):
     """Inhabitants by country, or group of countries, and year."""
 
@@ -75,7 +72,6 @@ class Population(pa.DataFrameModel):
         str_matches=r"^[A-Z]{3}$",
     )
     year: int = public("Year", source_name="Year", key=True, ge=1960, le=2100)
-    country_name: str = public("Name of the country or group", source_name="Country Name", required=True)
     inhabitants: int = public(
         "Inhabitants at mid-year", source_name="Value", unit="people", required=True, nullable=False, ge=0
     )
@@ -87,12 +83,15 @@ class Population(pa.DataFrameModel):
     source_name="CME_MRY0T4",
     drops=(
         "Geographic area",
+        "Indicator",
         "Sex",
         "Wealth Quintile",
         "DATA_SOURCE",
         "COUNTRY_NOTES",
         "Unit of measure",
         "REF_PERIOD",
+        "LOWER_BOUND",
+        "UPPER_BOUND",
         "OBS_STATUS",
         "Observation Status",
     ),
@@ -111,18 +110,8 @@ class Indicators(pa.DataFrameModel):
     sex: str = public("F, M or _T (both)", source_name="SEX", key=True, isin=["F", "M", "_T"])
     wealth_quintile_code: str = public("Wealth quintile, _T: all", source_name="WEALTH_QUINTILE", key=True)
     year: int = public("Year", source_name="TIME_PERIOD", key=True, ge=1900, le=2100)
-    indicator_name: str = public("Name of the indicator", source_name="Indicator", required=True)
     unit: str = public("Unit of the value", source_name="UNIT_MEASURE", required=True)
     value: float = public("Value, in the unit named beside it", source_name="OBS_VALUE", required=True)
-    lower_bound: float = public("Lower bound of its uncertainty interval", source_name="LOWER_BOUND")
-    upper_bound: float = public("Upper bound of its uncertainty interval", source_name="UPPER_BOUND")
-
-    bounds_in_order = in_order("bounds_in_order", "lower_bound", "upper_bound")
-    value_within_bounds = rule(
-        "value_within_bounds",
-        "The value lies within its uncertainty interval",
-        (pl.col("value") >= pl.col("lower_bound")) & (pl.col("value") <= pl.col("upper_bound")),
-    )
 
 
 @table(UNICEF_REGISTRY, "countries", source_name="CL_COUNTRY", drops=("description", "parent"))

@@ -63,7 +63,7 @@ class Volunteers(pa.DataFrameModel):
     modified_at: datetime = operational("Last change in the source, UTC", required=True, nullable=False)
 
 
-@table(VOLUNTEERS, "jobs", modified_column="modified_at", legal_basis=LegalBasis.NOT_APPLICABLE)
+@table(VOLUNTEERS, "jobs", modified_column="modified_at", legal_basis=LegalBasis.NOT_APPLICABLE, drops=("title",))
 class Jobs(pa.DataFrameModel):
     """Volunteer work offered by an institution."""
 
@@ -71,22 +71,25 @@ class Jobs(pa.DataFrameModel):
     orphanage_id: str = operational(
         "Institution", required=True, nullable=False, references="panti.orphanages.orphanage_id"
     )
-    title: str = public("Title", required=True)
     activity_type: str = public(
         "Kind of activity", required=True, isin=["tutoring", "health_day", "sports", "arts", "renovation", "mentoring"]
     )
     modified_at: datetime = operational("Last change in the source, UTC", required=True, nullable=False)
 
 
-@table(VOLUNTEERS, "shifts", modified_column="modified_at", legal_basis=LegalBasis.NOT_APPLICABLE)
+@table(
+    VOLUNTEERS,
+    "shifts",
+    modified_column="modified_at",
+    legal_basis=LegalBasis.NOT_APPLICABLE,
+    drops=("planned_hours", "places"),
+)
 class Shifts(pa.DataFrameModel):
     """Dated shifts of a job."""
 
     shift_id: str = operational("Shift number", key=True)
     job_id: str = operational("Job", required=True, nullable=False, references="volunteers.jobs.job_id")
     shift_date: date = operational("Day", required=True, nullable=False)
-    planned_hours: float = operational("Planned length", unit="hours", required=True, gt=0.0, le=12.0)
-    places: int = operational("Places", unit="volunteers", required=True, ge=1)
     modified_at: datetime = operational("Last change in the source, UTC", required=True, nullable=False)
 
 
@@ -114,6 +117,7 @@ class Hours(pa.DataFrameModel):
     subjects=(Subject.VOLUNTEER,),
     modified_column="modified_at",
     legal_basis=LegalBasis.LEGAL_OBLIGATION,
+    drops=("checked_on",),
 )
 class BackgroundChecks(pa.DataFrameModel):
     """Police checks that allow work with children."""
@@ -126,7 +130,6 @@ class BackgroundChecks(pa.DataFrameModel):
         subject=Subject.VOLUNTEER,
         references="volunteers.volunteers.volunteer_id",
     )
-    checked_on: date = operational("Date of the check", required=True, nullable=False)
     valid_until: date = operational("Last day of validity", required=True)
     result: str = sensitive("Result", required=True, isin=["clear", "pending", "refused"])
     modified_at: datetime = operational("Last change in the source, UTC", required=True, nullable=False)

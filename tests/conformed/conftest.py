@@ -86,7 +86,6 @@ GOOD: dict[str, dict[str, str | None]] = {
     "volunteers.jobs": {
         "job_id": "JO-1",
         "orphanage_id": "PA-1",
-        "title": "Les",
         "activity_type": "tutoring",
         "modified_at": CHANGED,
     },
@@ -94,8 +93,6 @@ GOOD: dict[str, dict[str, str | None]] = {
         "shift_id": "SH-1",
         "job_id": "JO-1",
         "shift_date": "2025-02-01",
-        "planned_hours": "2",
-        "places": "3",
         "modified_at": CHANGED,
     },
     "volunteers.hours": {
@@ -108,7 +105,6 @@ GOOD: dict[str, dict[str, str | None]] = {
     "volunteers.background_checks": {
         "check_id": "BC-1",
         "volunteer_id": "VO-1",
-        "checked_on": "2025-01-01",
         "valid_until": "2027-01-01",
         "result": "clear",
         "modified_at": CHANGED,
@@ -120,6 +116,36 @@ GOOD: dict[str, dict[str, str | None]] = {
         "has_analytics_consent": "true",
         "consent_decided_on": "2024-01-01",
         "modified_at": CHANGED,
+    },
+    "donations.gifts": {
+        "gift_id": "GI-1",
+        "donor_id": "DO-1",
+        "amount": "50000",
+        "close_date": "2025-03-01",
+        "stage": "received",
+        "modified_at": CHANGED,
+    },
+    "donations.allocations": {
+        "allocation_id": "AL-1",
+        "gift_id": "GI-1",
+        "purpose": "health",
+        "amount": "50000",
+        "modified_at": CHANGED,
+    },
+    "npsp.contact": {"contact_id": "003000000000000001", "last_name": "Smith"},
+    "npsp.opportunity": {
+        "opportunity_id": "006000000000000001",
+        "contact_id": "003000000000000001",
+        "amount": "50",
+        "close_date": "2025-03-01",
+        "stage": "Closed Won",
+    },
+    "npsp.general_accounting_unit": {"general_accounting_unit_id": "a0b000000000000001", "name": "Food"},
+    "npsp.allocation": {
+        "allocation_id": "a0N000000000000001",
+        "opportunity_id": "006000000000000001",
+        "general_accounting_unit_id": "a0b000000000000001",
+        "amount": "50",
     },
     "hris.employees": {
         "employee_id": "EM-1",
@@ -139,8 +165,6 @@ GOOD: dict[str, dict[str, str | None]] = {
     "ssda903.episodes": {
         "child_id": "900",
         "start_date": "01/06/2018",
-        "reason_for_episode_code": "S",
-        "legal_status_code": "C2",
         "need_code": "N1",
         "placement_type": "U4",
     },

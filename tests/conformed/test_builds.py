@@ -48,7 +48,9 @@ def test_references_of_supporting_tables_are_judged_too(small):
     """Hours in a shift of an unknown job have no place and no kind: they must not count as work."""
     small.put("volunteers.volunteers", {})
     small.put("volunteers.jobs", {})
-    small.put("volunteers.shifts", {}, {"shift_id": "SH-2", "job_id": "JO-9"}, {"shift_id": "SH-3", "places": "0"})
+    small.put(
+        "volunteers.shifts", {}, {"shift_id": "SH-2", "job_id": "JO-9"}, {"shift_id": "SH-3", "shift_date": "tomorrow"}
+    )
     small.put(
         "volunteers.hours",
         {},
@@ -66,7 +68,7 @@ def test_references_of_supporting_tables_are_judged_too(small):
     def kept(table: str, key: str) -> dict[str, str]:
         return dict(small.quarantine(f"volunteers.{table}").select(key, "failed_rules").iter_rows())
 
-    assert kept("shifts", "shift_id") == {"SH-2": "job_id.reference", "SH-3": "places.range"}
+    assert kept("shifts", "shift_id") == {"SH-2": "job_id.reference", "SH-3": "shift_date.type"}
     assert kept("hours", "hours_id") == {
         "HO-2": "shift_id.reference",
         "HO-3": "shift_id.reference",
@@ -74,6 +76,19 @@ def test_references_of_supporting_tables_are_judged_too(small):
         "HO-5": "volunteer_token.reference,shift_id.reference",
     }
     assert kept("background_checks", "check_id") == {"BC-2": "volunteer_id.reference"}
+
+
+def test_allocations_of_every_source_say_what_they_are_for(small):
+    """The product keeps the uses in a table of their own: an allocation to none of them has no purpose."""
+    for table in ("donations.donors", "donations.gifts", "donations.allocations"):
+        small.put(table, {})
+    for table in ("npsp.contact", "npsp.opportunity", "npsp.general_accounting_unit"):
+        small.put(table, {})
+    to_nothing = {"allocation_id": "a0N000000000000002", "general_accounting_unit_id": "a0b000000000000009"}
+    small.put("npsp.allocation", {}, to_nothing)
+    assert small.build("allocation").refused == {"general_accounting_unit_id.reference": 1}
+    kept = dict(small.read("allocation").select("allocation_id", "purpose").iter_rows())
+    assert kept == {"a0N000000000000001": "Food", "AL-1": "health"}
 
 
 def test_notes_of_a_refused_registration_of_a_known_child_stay(small):

@@ -145,9 +145,9 @@ def _payments(block: Block, gift: pl.Series, amount: Floats, day: Integers, stag
         payment_id=keys("a01", block.first_number, len(of), 15),
         gift_id=pick(gift, of),
         amount=pl.Series(amount[of]),
-        paid_on=dates(paid_on, is_paid),
         is_paid=pl.Series(is_paid),
         modified_at=moments(generator, paid_on),
+        npe01__Payment_Date__c=dates(paid_on, is_paid),
     )
 
 

@@ -185,14 +185,11 @@ PLANTS: dict[tuple[str, str], tuple[Plant, ...]] = {
         orphan("shift_id", "SH-9999999999"),
         duplicate_key("hours_id"),
     ),
-    ("volunteers", "shifts"): (
-        missing("planned_hours", dirt.MISSING / 2),
-        orphan("job_id", "JOB-9999999999"),
-    ),
+    ("volunteers", "shifts"): (orphan("job_id", "JOB-9999999999"),),
     ("volunteers", "background_checks"): (
         _UNKNOWN_VOLUNTEER,
         not_allowed("result", "ok"),
-        impossible_date("checked_on"),
+        impossible_date("valid_until"),
     ),
     ("donations", "donors"): (
         Plant("misspelt_name", dirt.MISSPELT, misspelling("last_name"), column="last_name"),
@@ -220,10 +217,7 @@ PLANTS: dict[tuple[str, str], tuple[Plant, ...]] = {
         impossible_date("interaction_date"),
         missing("interaction_type"),
     ),
-    ("erp", "budgets"): (
-        out_of_range("fiscal_year", set_to("fiscal_year", 202, 20_245)),
-        missing("approval_levels"),
-    ),
+    ("erp", "budgets"): (out_of_range("fiscal_year", set_to("fiscal_year", 202, 20_245)),),
     ("erp", "purchase_orders"): (
         out_of_range("amount", multiplied("amount", -1.0)),
         orphan("vendor_id", "VEN-9999999"),
