@@ -95,7 +95,8 @@ ui-readonly: manifest ## The same for looking only: nothing can be started or ch
 # ── checks ─────────────────────────────────────────────────────────────────────────────────
 
 test: lint ## Everything: format, lint, types, dbt, all tests
-	@$(PYTHON) -m pytest $(if $(JUNIT),--junit-xml=$(JUNIT))
+	@home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
+	HOME="$$home" $(PYTHON) -m pytest $(if $(JUNIT),--junit-xml=$(JUNIT))
 
 lint: tools manifest ## Format, lint and types, and that dbt can read the models
 	@$(BIN)/ruff format --check --quiet . || { echo 'Run: make format' >&2; exit 1; }

@@ -208,6 +208,9 @@ def open_publication(
 
         lakehouse, name = _lakehouse(), _stakeholder(stakeholder)
         connection = lakehouse.publisher.open(name, None if key_file is None else _read_key(key_file))
+        opened = lakehouse.publisher.current(name)
+        if opened is not None:
+            lakehouse.audit.append("decryption", publication=name, release=opened.release, number=opened.number)
         try:
             prompt.confine(connection)
             if command is not None:

@@ -97,13 +97,9 @@ class Settings:
 
     @property
     def sources(self) -> Path:
-        """The generated world: one folder per system."""
+        """Where the systems' exports lie, one folder per system: of the generated world, or put there by somebody.
+        The drop-folder sensor watches it."""
         return self.data_directory / "sources"
-
-    @property
-    def drop_folder(self) -> Path:
-        """Where somebody puts a file for the drop-folder sensor to find."""
-        return self.data_directory / "drop"
 
     @property
     def reference(self) -> Path:

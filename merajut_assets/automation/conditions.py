@@ -28,12 +28,9 @@ def once_per_release(cron: str) -> dg.AutomationCondition:
     ).with_label("once_per_release")
 
 
-RELEASE_CRON = "0 4 1 * *"
 RELEASE_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=32))
-_BY_LAYER = {
-    "conformed": FOLLOWS_LANDINGS,
-    **dict.fromkeys(("protected", "statistics", "warehouse", "mart", "published"), once_per_release(RELEASE_CRON)),
-}
+# Releases start by the monthly schedule alone: a condition beside it would start the same release twice.
+_RELEASE_LAYERS = ("protected", "statistics", "warehouse", "mart", "published")
 
 Part = TypeVar("Part", dg.AssetsDefinition, dg.AssetSpec)
 
@@ -46,7 +43,8 @@ def with_condition(part: Part) -> Part:
 
 def _with_condition(spec: dg.AssetSpec) -> dg.AssetSpec:
     layer = spec.key.path[0]
-    if layer not in _BY_LAYER:
-        return spec
-    freshness = spec.freshness_policy or RELEASE_FRESHNESS
-    return spec.replace_attributes(automation_condition=_BY_LAYER[layer], freshness_policy=freshness)
+    if layer == "conformed":
+        return spec.replace_attributes(automation_condition=FOLLOWS_LANDINGS)
+    if layer in _RELEASE_LAYERS and spec.freshness_policy is None:
+        return spec.replace_attributes(freshness_policy=RELEASE_FRESHNESS)
+    return spec

@@ -1,7 +1,7 @@
-"""What Dagster keeps about finished runs, and for how long.
+"""What is kept for a while only: Dagster's records of finished runs, and the originals of source files.
 
-Only Dagster's own records are removed here. What the lake holds about people is removed by the layers
-that hold it, as the contracts' retention says.
+And the dispute window: the bytes of source files, kept as they were delivered, are destroyed with their keys
+when it is over. After it, raw's rows are the archive.
 """
 
 # No `annotations` import from the future here: Dagster reads the class of an op's configuration at run time.
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from merajut_assets.automation.jobs import Exclusive, run_tags
 from merajut_assets.automation.runs import obsolete_runs
+from resources.lakehouse import Lakehouse
 
 HOUSEKEEPING_WINDOW = timedelta(hours=2)
 
@@ -33,10 +34,21 @@ def remove_old_runs(context: dg.OpExecutionContext, config: RunRetention) -> int
     return len(obsolete)
 
 
+@dg.op(description="Destroys the originals of source files whose dispute window is over, with their keys.")
+def destroy_old_originals(context: dg.OpExecutionContext, lakehouse: Lakehouse) -> int:
+    oldest_kept = datetime.now(UTC).date() - timedelta(days=lakehouse.settings.dispute_window_days)
+    destroyed = lakehouse.lake.purge_originals(oldest_kept)
+    if destroyed:
+        lakehouse.audit.append("originals_destroyed", files=destroyed, received_before=oldest_kept.isoformat())
+    context.log.info(f"{destroyed} original(s) received before {oldest_kept} destroyed")
+    return destroyed
+
+
 @dg.job(
     name="housekeeping",
-    description="Keeps Dagster's own records from growing without end.",
+    description="Removes what is kept for a while only: records of old runs, originals after the dispute window.",
     tags=run_tags(HOUSEKEEPING_WINDOW, Exclusive.HOUSEKEEPING),
 )
 def housekeeping() -> None:
     remove_old_runs()
+    destroy_old_originals()

@@ -72,7 +72,7 @@ DAILY = AssetJob(
 )
 EVIDENCE = AssetJob(
     name="evidence",
-    description="Renews the compliance evidence: data dictionary, lineage proof, privacy figures, consent and audit.",
+    description="Renews the compliance evidence: quality over time, audit chain, privacy budget, erasures.",
     layers=_EVIDENCE_LAYERS,
     window=timedelta(hours=2),
     exclusive=Exclusive.EVIDENCE,

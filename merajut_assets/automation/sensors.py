@@ -21,6 +21,7 @@ from dagster import RunsFilter
 from merajut_assets.automation.alerts import Alert, AlertKind, deliver
 from merajut_assets.automation.jobs import WINDOW_TAG, ExecutableJob
 from merajut_assets.automation.runs import UNFINISHED
+from merajut_assets.contracts import registry
 from partitions import today_partition
 from resources.settings import Settings
 from resources.vault import Hasher, KeyVault
@@ -50,9 +51,11 @@ class Dropped:
 def dropped_files(folder: Path) -> Iterator[tuple[bytes, bytes]]:
     """Relative path, and size with time of change, of every finished-looking file in a system's folder.
 
-    Files directly under `folder` belong to no system, and links may lead anywhere: both are left out.
+    Other files belong to no declared system, and links may lead anywhere: both are left out.
     """
-    for system in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()):
+    declared = registry.systems()
+    folders_of_systems = (entry for entry in folder.iterdir() if entry.name in declared)
+    for system in sorted(entry for entry in folders_of_systems if entry.is_dir() and not entry.is_symlink()):
         for directory, folders, names in os.walk(system, followlinks=False):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
@@ -90,16 +93,16 @@ def build_drop_folder_sensor(
 
     @dg.sensor(
         name="drop_folder",
-        description="Starts a sync when files put into the drop folder (one folder per system) no longer change.",
+        description="Starts a sync when files put into sources/<system> of the data directory no longer change.",
         job=sync,
         minimum_interval_seconds=_SECONDS_BETWEEN_LOOKS,
         default_status=status,
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         settings = load_settings()
-        files = list(dropped_files(settings.drop_folder)) if settings.drop_folder.is_dir() else []
+        files = list(dropped_files(settings.sources)) if settings.sources.is_dir() else []
         if not files:
-            return dg.SensorResult(skip_reason="The drop folder holds no files.", cursor=_written({}))
+            return dg.SensorResult(skip_reason="No declared system has a file in its folder.", cursor=_written({}))
         digest = _digester(settings)
         present = {digest(path): digest(path + b"\0" + state) for path, state in files}
         remembered, settled = settle(_read(context.cursor), present)

@@ -82,6 +82,7 @@ def run_pipeline(release: str | None, select: str | None, only: Part | None, con
     with alone(settings) as instance, _quiet_streams() as terminal:
         from merajut_assets.definitions import build_defs
 
+        Lakehouse().vault.open()  # a wrong master key is told once, and not by every asset
         definitions = build_defs()
         chosen = None if select is None else _selected(definitions, select)
         runner = _Runner(definitions, instance, terminal)

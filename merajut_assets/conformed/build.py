@@ -261,7 +261,8 @@ def _replace_quarantine(
         return
     if frame.height or is_stored or lakehouse.lake.version(name) is None:
         lakehouse.lake.overwrite(name, frame, partition=partition)
-        lakehouse.audit.append("refusal", table=f"conformed/{entity.name}", system=system, rows=frame.height)
+        if frame.height or is_stored:
+            lakehouse.audit.append("refusal", table=f"conformed/{entity.name}", system=system, rows=frame.height)
 
 
 def quarantined_rules(primary: Sequence[RawRows], judged: conform.Conformed) -> dict[str, int]:

@@ -118,7 +118,8 @@ def publish(lakehouse: Lakehouse, stakeholder: str, release: str, marts: Collect
                 f"mart {stakeholder}.{mart['name']} differs from its dbt contract in {', '.join(sorted(undeclared))}; "
                 f"nothing was published, materialise the marts of {release} again"
             )
-    about = describe(stakeholder_policies()[stakeholder], release)
+    origins = lakehouse.data_origins(stakeholder, release)
+    about = {**describe(stakeholder_policies()[stakeholder], release), "data_origin": origins}
     publication = lakehouse.publisher.publish(stakeholder, release, frames, about=about)
     if publication.is_new:
         lakehouse.audit.append(

@@ -5,8 +5,9 @@ of writing, and the evidence from what is stored. Does not belong here: how data
 (`pipeline`), and Dagster (`assets`).
 
 A release is written once. Built again from the same pinned versions under the same policy, it is left
-as it is. Only an erasure, which rewrites the stored table itself, makes a release of children be built
-anew; another policy does not, since two versions of one release can be intersected like two releases.
+as it is. Rows about single persons are never made anew, neither under another policy nor after an erasure:
+two versions of one release can be intersected like two releases. What an erasure has left of them, whole
+classes only, is measured again and stays.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from resources.lakehouse import Lakehouse
 from resources.ledger import RepeatedReleaseRefused
 
 RELEASE = "release"
+DATA_ORIGIN = "data_origin"
 
 
 class ReleaseChanged(PrivacyRefused):
@@ -116,6 +118,8 @@ def _release_dataset(
             f"{contract.identifier}, release {release}, is stored under another policy; rows about children are "
             "released once: put the policy back, or apply it to a stakeholder dataset that has no release yet"
         )
+    if isinstance(policy.datasets[contract.name], Microdata) and _was_stored(lakehouse.lake, table, release):
+        return _kept(lakehouse, contract, policy, release, stored), True
     entities = {name: lakehouse.read_conformed(name, release) for name in names}
     result = protect(contract, policy, entities, manifest.cut_off, pseudonym_key(lakehouse, contract, policy, release))
     if is_child_level(contract, policy):
@@ -129,12 +133,51 @@ def _release_dataset(
     facts: dict[str, Fact] = {
         RELEASE: release,
         "cut_off": manifest.cut_off.isoformat(),
+        DATA_ORIGIN: origins_of(entities),
         **digests,
         **flat_facts(result),
     }
     lakehouse.lake.overwrite(table, result.frame, partition={RELEASE: release}, facts=facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=result.frame.height, k=facts.get("k"))
     return facts, True
+
+
+def _was_stored(lake: Lake, table: str, release: str) -> bool:
+    return lake.version(table) is not None and any(
+        commit["facts"].get(RELEASE) == release for commit in lake.history(table)
+    )
+
+
+def _kept(
+    lakehouse: Lakehouse,
+    contract: TableContract,
+    policy: StakeholderPolicy,
+    release: str,
+    stored: StoredRelease | None,
+) -> dict[str, Fact]:
+    """Keep what an erasure has left of a release of persons; returns its facts, measured again."""
+    table = table_of(contract)
+    evidence = None if stored is None else examine_stored(lakehouse.lake, contract, policy, release)
+    if stored is None or evidence is None or not evidence.is_safe:
+        raise PrivacyRefused(
+            f"{contract.identifier}, release {release}: an erasure has left nothing that may be shown, and rows about "
+            "persons are not made anew for a release; wait for a stakeholder dataset that has no release yet"
+        )
+    frame = read_release(lakehouse.lake, contract, release)
+    if is_child_level(contract, policy):
+        digest = _classes_digest(lakehouse, contract, policy, frame)
+        lakehouse.ledger.register_child_release(
+            policy.stakeholder, contract.name, release, digest, int(evidence.facts["k"])
+        )
+    facts: dict[str, Fact] = {**stored.facts, "rows": frame.height, "k": int(evidence.facts["k"])}
+    lakehouse.lake.overwrite(table, frame, partition={RELEASE: release}, facts=facts)
+    lakehouse.audit.append("release", asset=table, release=release, rows=frame.height, k=facts["k"])
+    return facts
+
+
+def origins_of(entities: Mapping[str, pl.DataFrame]) -> str:
+    """Where the facts of all rows read come from: generated, real_sample, open_data."""
+    return ", ".join(sorted({origin for rows in entities.values() for origin in rows[DATA_ORIGIN].unique()}))
 
 
 def policy_digest(contract: TableContract, policy: StakeholderPolicy) -> str:

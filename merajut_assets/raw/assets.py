@@ -52,6 +52,7 @@ def _raw_asset(system: System, contract: TableContract) -> dg.AssetsDefinition:
         try:
             version = land(lakehouse, system, contract, ingest_date)
         except SourceError as error:
+            lakehouse.audit.append("refusal", table=contract.identifier, column=error.column, rule=error.rule)
             # Only what the reader wrote itself is shown; a chained parser error could quote the source.
             raise dg.Failure(str(error), allow_retries=error.rule in TRANSIENT_RULES) from None
         return dg.MaterializeResult(metadata=_metadata(version))

@@ -21,7 +21,7 @@ from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import StakeholderPolicy, Statistic
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
 from merajut_assets.protected.pipeline import Evidence, conforming
-from merajut_assets.protected.release import RELEASE, read_release, stored_release, table_of
+from merajut_assets.protected.release import DATA_ORIGIN, RELEASE, origins_of, read_release, stored_release, table_of
 from merajut_assets.statistics.declarations import public_keys
 from merajut_assets.statistics.figures import statistic_contract
 from merajut_assets.statistics.releases import USEFUL_RELATIVE_ERROR, children, draw, usable_children
@@ -80,6 +80,7 @@ def _draw_and_store(
     charge = _charge(lakehouse, policy, name, release, epsilon)
     figures = conforming(draw(statistic, rows, keys, epsilon), contract)
     facts: dict[str, Fact] = {
+        DATA_ORIGIN: origins_of(entities),
         RELEASE: release,
         "cut_off": manifest.cut_off.isoformat(),
         "charge": charge,

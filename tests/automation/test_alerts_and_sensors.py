@@ -23,7 +23,10 @@ from merajut_assets.automation import build_automation
 from merajut_assets.automation.alerts import Alert, AlertKind, deliver
 from merajut_assets.automation.jobs import WINDOW_TAG
 from merajut_assets.automation.sensors import Dropped, dropped_files, settle
+from merajut_assets.contracts import registry
+from merajut_assets.sources import reader
 from partitions import ingest_partitions
+from resources.lakehouse import Lakehouse
 from resources.settings import Settings
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -273,7 +276,11 @@ def _definitions(settings: Settings) -> dg.Definitions:
         pass
 
     return dg.Definitions(
-        assets=[employees], jobs=automation.jobs, schedules=automation.schedules, sensors=automation.sensors
+        assets=[employees],
+        jobs=automation.jobs,
+        schedules=automation.schedules,
+        sensors=automation.sensors,
+        resources={"lakehouse": Lakehouse()},
     )
 
 
@@ -299,7 +306,7 @@ def test_dropped_file_starts_one_sync_when_it_is_at_rest(tmp_path: Path) -> None
     settings = Settings(data_directory=tmp_path)
     looker = Looker(settings)
     assert looker.look() == []
-    file = settings.drop_folder / "hris" / f"{PLANTED}.csv"
+    file = settings.sources / "hris" / f"{PLANTED}.csv"
     file.parent.mkdir(parents=True)
     file.write_text("a")
     assert looker.look() == []  # new
@@ -317,7 +324,7 @@ def test_dropped_file_starts_one_sync_when_it_is_at_rest(tmp_path: Path) -> None
 def test_names_of_dropped_files_are_not_kept(tmp_path: Path) -> None:
     """Somebody will name a file after the child it is about, and Dagster's database is not encrypted."""
     settings = Settings(data_directory=tmp_path)
-    folder = settings.drop_folder / "hris"
+    folder = settings.sources / "hris"
     folder.mkdir(parents=True)
     (folder / f"{PLANTED}.csv").write_text("a")
     looker = Looker(settings)
@@ -332,7 +339,7 @@ def test_same_names_give_other_digests_under_another_key(tmp_path: Path) -> None
     cursors = []
     for installation in ("one", "two"):
         settings = Settings(data_directory=tmp_path / installation)
-        file = settings.drop_folder / "hris" / "employees.csv"
+        file = settings.sources / "hris" / "employees.csv"
         file.parent.mkdir(parents=True)
         file.write_text("a")
         os.utime(file, ns=(1, 1))
@@ -347,7 +354,7 @@ def test_several_files_start_one_sync(tmp_path: Path) -> None:
     settings = Settings(data_directory=tmp_path)
     for system in ("hris", "crm"):
         for number in range(3):
-            file = settings.drop_folder / system / "inner" / f"{number}.csv"
+            file = settings.sources / system / "inner" / f"{number}.csv"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("a")
     looker = Looker(settings)
@@ -382,3 +389,23 @@ def test_a_state_settles_once_and_what_is_gone_is_forgotten() -> None:
     assert settled == ["2"]
     assert third == {"p": Dropped("1", requested=True), "q": Dropped("2", requested=True)}
     assert settle(third, {}) == ({}, [])
+
+
+def test_what_the_sensor_sees_is_what_a_sync_lands(tmp_path: Path) -> None:
+    """It once watched a folder that no reader ever looked into."""
+    settings = Settings(data_directory=tmp_path)
+    for contract in registry.tables("raw").values():
+        system = registry.systems()[contract.system]
+        if system.location.startswith("sources/"):
+            path = reader.original(contract, system, Lakehouse(data_directory=str(tmp_path)).location(system))
+            assert path is not None
+            assert path.is_relative_to(settings.sources / system.name)
+
+
+def test_folders_of_no_declared_system_are_not_looked_at(tmp_path: Path) -> None:
+    """The generated world keeps its truth beside the systems; its files are no delivery."""
+    settings = Settings(data_directory=tmp_path)
+    (settings.sources / "truth").mkdir(parents=True)
+    (settings.sources / "truth" / "planted.parquet").write_text("a")
+    looker = Looker(settings)
+    assert looker.look() == looker.look() == []

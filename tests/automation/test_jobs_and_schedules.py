@@ -17,6 +17,7 @@ from merajut_assets.automation.jobs import EXCLUSIVE_TAG, RELEASE, SYNC, WINDOW_
 from merajut_assets.automation.runs import UNFINISHED
 from merajut_assets.automation.schedules import TIMETABLES
 from partitions import ingest_partitions, release_partitions
+from resources.lakehouse import Lakehouse
 from resources.settings import SettingsError
 
 SUNDAY = datetime(2026, 11, 1, 4, 0, tzinfo=UTC)  # a Sunday and the first of a month
@@ -51,6 +52,7 @@ def _definitions(now: datetime) -> dg.Definitions:
         jobs=automation.jobs,
         schedules=automation.schedules,
         sensors=automation.sensors,
+        resources={"lakehouse": Lakehouse()},
         executor=dg.in_process_executor,
     )
 

@@ -23,6 +23,7 @@ from merajut_assets.automation.instance import (
 )
 from merajut_assets.automation.jobs import EXCLUSIVE_TAG
 from merajut_assets.automation.runs import close_abandoned_runs, obsolete_runs, process_tags
+from resources.lakehouse import Lakehouse
 from resources.settings import REPOSITORY, Settings
 
 
@@ -177,9 +178,23 @@ def test_obsolete_runs_are_found_beyond_one_page(instance: dg.DagsterInstance, m
     assert set(obsolete_runs(instance, datetime.now(UTC) + timedelta(seconds=5))) == expected
 
 
-def test_housekeeping_removes_nothing_younger_than_it_is_told(instance: dg.DagsterInstance) -> None:
+def test_housekeeping_removes_nothing_younger_than_it_is_told(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     """The job itself, with its default of ninety days, over runs of today."""
     kept = anything.execute_in_process(instance=instance).run_id
-    result = housekeeping.execute_in_process(instance=instance)
+    lakehouse = Lakehouse(data_directory=str(tmp_path))
+    result = housekeeping.execute_in_process(instance=instance, resources={"lakehouse": lakehouse})
     assert result.output_for_node("remove_old_runs") == 0
     assert instance.get_run_by_id(kept) is not None
+
+
+def test_originals_outlive_the_dispute_window_and_no_longer(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """They hold people in clear under one key; nothing but this destroys them."""
+    lakehouse = Lakehouse(data_directory=str(tmp_path))
+    today = datetime.now(UTC).date()
+    window = timedelta(days=lakehouse.settings.dispute_window_days)
+    lakehouse.lake.keep_original("hris", "employees", b"old", received=today - window - timedelta(days=1))
+    young = lakehouse.lake.keep_original("hris", "employees", b"young", received=today - window)
+    result = housekeeping.execute_in_process(instance=instance, resources={"lakehouse": lakehouse})
+    assert result.output_for_node("destroy_old_originals") == 1
+    assert lakehouse.lake.originals("hris", "employees") == [young]
+    assert [entry["event"] for entry in lakehouse.audit.entries()] == ["originals_destroyed"]

@@ -14,7 +14,7 @@ from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.assets import build_protected_assets
-from merajut_assets.protected.pipeline import entities_of
+from merajut_assets.protected.pipeline import PrivacyRefused, entities_of
 from merajut_assets.protected.release import (
     ReleaseChanged,
     examine_stored,
@@ -25,7 +25,7 @@ from merajut_assets.protected.release import (
 )
 from resources.lakehouse import Lakehouse
 from resources.ledger import RepeatedReleaseRefused
-from tests.protected.conformed_world import RELEASE, store, withdrawn
+from tests.protected.conformed_world import RELEASE, store, withdrawn, world
 
 NEXT_RELEASE = "2026-10"
 
@@ -81,23 +81,58 @@ def test_rows_about_children_are_not_released_again_under_another_policy(lakehou
         release_dataset(lakehouse, contract, changed, RELEASE)
 
 
-def test_after_an_erasure_the_release_is_built_anew(lakehouse: Lakehouse) -> None:
-    """What erasure leaves may have classes below k; the same release is then made again, and recorded as revision 2."""
+def _erased(lakehouse: Lakehouse, contract: TableContract, rows: pl.Expr) -> None:
+    """What an erasure does: a child leaves conformed, whole classes leave protected, older files are destroyed."""
+    for entity in ("child", "health_record", "education_record"):
+        lakehouse.lake.delete_where(f"conformed/{entity}", pl.col("child_token") == "child0000")
+        lakehouse.lake.vacuum(f"conformed/{entity}")
+    lakehouse.lake.delete_where(table_of(contract), rows)
+
+
+def test_after_an_erasure_what_is_left_stays_and_nothing_is_made_anew(lakehouse: Lakehouse) -> None:
+    """Made anew from newer data it was a second release of the same children: joined on the pseudonym, classes of
+    ten shrank to one."""
     contract, policy = _of("academia", "research_child")
     release_dataset(lakehouse, contract, policy, RELEASE)
     lake = lakehouse.lake
-    pseudonym = read_release(lake, contract, RELEASE).item(0, "child_pseudonym")
-    # What an erasure does: the child leaves conformed and protected, and older files are destroyed.
-    for entity in ("child", "health_record", "education_record"):
-        lake.delete_where(f"conformed/{entity}", pl.col("child_token") == "child0000")
-        lake.vacuum(f"conformed/{entity}")
-    lake.delete_where(table_of(contract), pl.col("child_pseudonym") == pseudonym)
+    first = read_release(lake, contract, RELEASE)
+    class_columns = policy.microdata["research_child"].privacy.class_columns
+    its_class = pl.all_horizontal(pl.col(name) == first.item(0, name) for name in class_columns)
+    store(lakehouse, world(seed=8))
+    _erased(lakehouse, contract, its_class)
     stored = stored_release(lake, table_of(contract), RELEASE)
     assert stored is not None
     assert not stored.is_current
     assert release_dataset(lakehouse, contract, policy, RELEASE)["is_new"]
+    assert (
+        read_release(lake, contract, RELEASE)
+        .sort("child_pseudonym")
+        .equals(first.filter(~its_class).sort("child_pseudonym"))
+    )
     assert examine_stored(lake, contract, policy, RELEASE).is_safe
     assert [entry.revision for entry in lakehouse.ledger.child_releases("academia")] == [1, 2]
+    assert not release_dataset(lakehouse, contract, policy, RELEASE)["is_new"]
+
+
+def test_a_release_of_which_an_erasure_left_nothing_is_not_made_again(lakehouse: Lakehouse) -> None:
+    contract, policy = _of("academia", "research_child")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    _erased(lakehouse, contract, pl.lit(True))
+    with pytest.raises(PrivacyRefused, match="not made anew"):
+        release_dataset(lakehouse, contract, policy, RELEASE)
+
+
+def test_what_an_erasure_left_is_measured_and_not_believed(lakehouse: Lakehouse) -> None:
+    """An erasure that took one row out of a class of k and no more must not be published."""
+    contract, policy = _of("academia", "research_child")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    rows = read_release(lakehouse.lake, contract, RELEASE)
+    class_columns = list(policy.microdata["research_child"].privacy.class_columns)
+    smallest = rows.group_by(class_columns).agg(pl.col("child_pseudonym")).sort(pl.col("child_pseudonym").list.len())
+    most_of_it = smallest["child_pseudonym"][0].to_list()[:-1]
+    _erased(lakehouse, contract, pl.col("child_pseudonym").is_in(most_of_it))
+    with pytest.raises(PrivacyRefused, match="not made anew"):
+        release_dataset(lakehouse, contract, policy, RELEASE)
 
 
 def test_pseudonyms_of_a_stakeholder_differ_between_datasets_and_stakeholders(lakehouse: Lakehouse) -> None:

@@ -227,6 +227,8 @@ def test_a_refused_source_fails_the_step_cleanly(lakehouse, employees, write_emp
     assert "hire_date" in text
     assert "retyped" in text
     assert not [event for event in result.all_events if MARKER in str(event)]
+    (entry,) = [entry for entry in lakehouse.audit.entries() if entry["event"] == "refusal"]
+    assert entry["facts"] == {"table": "hris.employees", "column": "hire_date", "rule": "retyped"}
 
 
 def test_every_raw_asset_is_told_whether_to_try_again():

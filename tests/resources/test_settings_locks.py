@@ -28,7 +28,7 @@ def test_paths_follow_the_data_directory_but_shipped_reference_does_not(tmp_path
     """A second installation elsewhere still needs the reference data that came with the code."""
     settings = Settings.load({"MERAJUT_DATA": str(tmp_path / "elsewhere")})
     inside = [settings.lake, settings.vault, settings.keys, settings.audit_log, settings.ledger, settings.sources]
-    inside += [settings.drop_folder, settings.dagster_home, settings.warehouse, settings.published]
+    inside += [settings.dagster_home, settings.warehouse, settings.published]
     assert all(path.is_relative_to(tmp_path / "elsewhere") for path in inside)
     assert settings.reference == REPOSITORY / "data" / "reference"
     assert not (tmp_path / "elsewhere").exists(), "loading settings must not touch the disk"
