@@ -297,14 +297,17 @@ def _stale_rows(
 ) -> pl.Expr | None:
     """Rows of earlier builds that a merge does not replace, because what they stood for is now
     known under another key: registrations that turned out to be another's, and doubtful consent
-    decisions that were put right."""
+    decisions that were put right. And grants that the newest landing no longer holds as good rows: a
+    consent that was deleted, or ended by an entry that cannot be read, is none. Withdrawals stay."""
     if entity.name == "child":
         inputs = _inputs(lakehouse, rows)
         links = child_links(inputs.every_child).filter(pl.col("child_id") != pl.col("linked_id"))
         return pl.col("child_token").is_in(inputs.token(Subject.CHILD, "panti:" + links["child_id"]).implode())
     if entity.name == "consent":
         still_doubtful = passed["consent_id"].filter(passed["consent_id"].str.ends_with(DOUBTFUL))
-        return pl.col("consent_id").str.ends_with(DOUBTFUL) & ~pl.col("consent_id").is_in(still_doubtful.implode())
+        settled = pl.col("consent_id").str.ends_with(DOUBTFUL) & ~pl.col("consent_id").is_in(still_doubtful.implode())
+        granted = passed.filter(pl.col("status") == "granted")["consent_id"]
+        return settled | ((pl.col("status") == "granted") & ~pl.col("consent_id").is_in(granted.implode()))
     return None
 
 

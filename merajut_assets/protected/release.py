@@ -22,6 +22,7 @@ from typing import Any
 
 import polars as pl
 
+from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy
 from merajut_assets.protected.pipeline import (
@@ -120,6 +121,8 @@ def _release_dataset(
         )
     if isinstance(policy.datasets[contract.name], Microdata) and _was_stored(lakehouse.lake, table, release):
         return _kept(lakehouse, contract, policy, release, stored), True
+    if is_child_level(contract, policy):
+        _refuse_unregistered(lakehouse, policy, release)
     entities = {name: lakehouse.read_conformed(name, release) for name in names}
     result = protect(contract, policy, entities, manifest.cut_off, pseudonym_key(lakehouse, contract, policy, release))
     if is_child_level(contract, policy):
@@ -140,6 +143,22 @@ def _release_dataset(
     lakehouse.lake.overwrite(table, result.frame, partition={RELEASE: release}, facts=facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=result.frame.height, k=facts.get("k"))
     return facts, True
+
+
+def _refuse_unregistered(lakehouse: Lakehouse, policy: StakeholderPolicy, release: str) -> None:
+    """Refuse when the lake holds a child-level release that the ledger does not know: it was lost or replaced,
+    and with it the memory of what the stakeholder has already got."""
+    known = {entry.release for entry in lakehouse.ledger.child_releases(policy.stakeholder)}
+    for name in policy.microdata:
+        contract = registry.protected_dataset(policy.stakeholder, name)
+        if is_child_level(contract, policy) and lakehouse.lake.version(table_of(contract)) is not None:
+            stored = {partition[RELEASE] for partition in lakehouse.lake.partitions(table_of(contract))}
+            forgotten = ", ".join(sorted(stored - known - {release}))
+            if forgotten:
+                raise PrivacyRefused(
+                    f"{contract.identifier}, release {release}: release {forgotten} is stored, and the privacy ledger "
+                    "does not know it; restore the ledger from a backup"
+                )
 
 
 def _was_stored(lake: Lake, table: str, release: str) -> bool:

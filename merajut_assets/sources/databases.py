@@ -159,6 +159,9 @@ def _refusal(request: TableRequest, error: sa.exc.DBAPIError) -> Exception:
         return request.error("damaged", "the file is no database or damaged", "restore it from the source system")
     if kind in ("42501", "SQLITE_AUTH", "SQLITE_PERM", "SQLITE_READONLY"):
         return request.error("forbidden", "the database refuses the table to this user", "grant SELECT on the table")
+    if not kind and request.path is not None and isinstance(error, sa.exc.OperationalError):
+        # Without a code it is the driver that cannot read a text: waiting does not mend that.
+        return request.error("encoding", "a text of the table is not UTF-8", "export it again as UTF-8")
     if kind.startswith("SQLITE_CANTOPEN") or (not kind and isinstance(error, sa.exc.OperationalError)):
         return request.error(
             "unreachable",

@@ -18,8 +18,9 @@ import polars as pl
 from merajut_assets.contracts.base import DROP_UNDECLARED, System, TableContract
 
 # A name that somebody chose for a column. A file without its header row offers a person's
-# values as names instead, so that anything else is counted and not shown.
-_SHOWABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z_ .()/@-]*\d{0,3}[A-Za-z_ .()/@-]*\Z")
+# values as names instead, and some exports make keys of people's full names, so that anything else
+# (blanks above all) is counted and not shown.
+_SHOWABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z_./@-]*\d{0,3}[A-Za-z_./@-]*\Z")
 _SHOWABLE_LENGTH = 80
 
 

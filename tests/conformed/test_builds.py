@@ -363,7 +363,8 @@ def test_a_refused_decision_that_may_be_a_withdrawal_counts_as_one(small):
 
 def test_a_register_s_refused_row_that_may_be_a_withdrawal_counts_as_one(small):
     """The volunteer said no, and the same row has a code that nobody knows: the consent of the build before
-    must not stay in force. A refused row that says yes changes nothing, nor does one beside a good row."""
+    must not stay in force. Nor does that of somebody whose refused row says yes: a lake built from nothing would
+    not have it. A refused row beside a good one changes nothing."""
     small.put("volunteers.volunteers", {}, {"volunteer_id": "VO-2"}, {"volunteer_id": "VO-3"})
     small.put("donations.donors", {})
     small.put("hris.employees", {})
@@ -383,13 +384,26 @@ def test_a_register_s_refused_row_that_may_be_a_withdrawal_counts_as_one(small):
     small.build("consent")
     assert set(small.read("consent").select("subject_token", "status").iter_rows()) == {
         (token(small, Subject.VOLUNTEER, "volunteers:VO-1"), "withdrawn"),
-        (token(small, Subject.VOLUNTEER, "volunteers:VO-2"), "granted"),
         (token(small, Subject.VOLUNTEER, "volunteers:VO-3"), "granted"),
         (token(small, Subject.DONOR, "donations:DO-1"), "withdrawn"),
         (token(small, Subject.EMPLOYEE, "hris:EM-1"), "withdrawn"),
     }
-    assert small.read("consent").height == 5
+    assert small.read("consent").height == 4
     assert len(small.quarantine("volunteers.volunteers")) == 3
+
+
+@pytest.mark.parametrize("change", ["deleted", "unreadable_end"])
+def test_a_grant_that_the_source_no_longer_holds_is_none(small, change):
+    """The merge keeps what it knows; for a consent that was taken out or wrongly ended that kept the child in use."""
+    small.put("panti.guardians", {})
+    good, other = {"consent_id": "CO-1"}, {"consent_id": "CO-2", "purpose": "statistics"}
+    small.put("panti.consents", good, other)
+    small.build("consent")
+    ended = {**good, "valid_until": "soon", "modified_at": "2026-06-01T00:00:00Z"}
+    small.put("panti.consents", *([other] if change == "deleted" else [ended, other]))
+    small.build("consent")
+    children = small.read("consent").filter(pl.col("subject_type") == "child")
+    assert children.select("purpose", "status").rows() == [("statistics", "granted")]
 
 
 def build_purposes() -> list[str]:

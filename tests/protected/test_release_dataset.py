@@ -237,3 +237,13 @@ def test_every_entity_that_was_opened_is_in_the_audit_log(
     release_dataset(lakehouse, contract, policy, RELEASE)
     opened = {entry["facts"]["table"] for entry in lakehouse.audit.entries() if entry["event"] == "decryption"}
     assert opened == {f"conformed/{entity}" for entity in entities_of(contract)}
+
+
+def test_a_lost_ledger_does_not_allow_a_second_release(lakehouse: Lakehouse) -> None:
+    """Restoring everything but the ledger once forgot what a stakeholder had already got."""
+    contract, policy = _of("academia", "research_child")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    for file in lakehouse.settings.ledger.parent.iterdir():
+        file.unlink()
+    with pytest.raises(PrivacyRefused, match="restore the ledger"):
+        release_dataset(lakehouse, contract, policy, NEXT_RELEASE)
