@@ -140,6 +140,7 @@ def test_numbers_and_days_in_a_csv_are_read_as_the_policy_needs_them(small: Path
         (("1;2015-01-03", f"{SECRET};2015-01-03"), "column 'age': 1 row(s) do not hold a number"),
         (("2015-01-03", SECRET), "column 'birth': 1 row(s) do not hold a day"),
         (("age;birth", "years;birth"), "no column age"),
+        (("age;birth;reason;name", "age;birth;reason;birth"), "names a column twice"),
         (("1;2015-01-03", f"1;2;3;4;5;{SECRET};2015-01-03"), "cannot be read; it must be CSV"),
     ],
 )

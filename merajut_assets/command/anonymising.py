@@ -311,7 +311,7 @@ def read_table(path: Path, separator: str) -> pl.DataFrame:
     try:
         if kind == "parquet":
             return _read_parquet(path)
-        return pl.read_csv(path, separator=separator, infer_schema=False)
+        frame = pl.read_csv(path, separator=separator, infer_schema=False)
     except FileNotFoundError:
         raise BadInput(f"{path.name} is not there") from None
     except (OSError, pl.exceptions.PolarsError):
@@ -319,6 +319,9 @@ def read_table(path: Path, separator: str) -> pl.DataFrame:
             f"{path.name} cannot be read; it must be CSV in UTF-8 with a header and as many fields in each line, "
             f"separated by {separator!r} (--separator)"
         ) from None
+    if any(name.partition("_duplicated_")[0] in frame.columns for name in frame.columns if "_duplicated_" in name):
+        raise BadInput(f"{path.name} names a column twice; rename one of them")
+    return frame
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
@@ -391,8 +394,11 @@ def _write(frame: pl.DataFrame, report: Mapping[str, Any], targets: Targets, sep
             part.write_text(as_json(report) + "\n", encoding="utf-8")
         for made, place in moves:
             made.replace(place)
-    except OSError as error:
-        raise BadInput(f"the release cannot be written ({type(error).__name__}); is there room, and may we?") from None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BadInput(
+            f"the release cannot be written ({type(error).__name__}); see room and rights of the folder, and "
+            "write columns with an inner structure as Parquet"
+        ) from None
     finally:
         for made, _ in moves:
             made.unlink(missing_ok=True)

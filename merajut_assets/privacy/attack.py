@@ -46,7 +46,8 @@ def linkage_attack(
 ) -> dict[str, Any]:
     """The attacker's expected success against every subject of `published`.
 
-    `known`: the population's columns that the attacker knows, and how they are published. `population_count`:
+    `known`: the population's columns that the attacker knows, and how they are published; their values are
+    what the hierarchy takes (a month is its first day, an age a number). `population_count`:
     the population's column of counts; without it a row is a person. `subject`: the published column that
     tells subjects apart (without it every row is one); the record that is easiest to link counts.
     `classes`: the columns by which published rows are told apart, for the risk within a class; by default

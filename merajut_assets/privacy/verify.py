@@ -95,8 +95,13 @@ def verify(
             raise VerificationError(f"column(s) {', '.join(unknown)} are not among the sensitive ones")
     if reference is not None:
         _require(reference, sensitive, "reference")
+        if other := [name for name in sensitive if reference.schema[name] != frame.schema[name]]:
+            raise VerificationError(f"reference: column(s) {', '.join(other)} are of another type than the release's")
     facts: dict[str, Any] = {}
-    per_column: dict[str, dict[str, Any]] = {"l": {}, **({"classes_below_l": {}, "rows_below_l": {}} if l else {})}
+    per_column: dict[str, dict[str, Any]] = {
+        "l": {},
+        **({"classes_below_l": {}, "rows_below_l": {}} if l is not None else {}),
+    }
     width = len(quasi_identifiers)
     tables = {"release": _named(frame, q=quasi_identifiers, s=sensitive, subject=[] if subject is None else [subject])}
     if reference is not None:
@@ -142,7 +147,7 @@ def check(facts: Mapping[str, Any], requirements: Mapping[str, Any]) -> list[str
                 raise VerificationError(f"{label} was not measured; ask `verify` for it") from None
             if not _is_met(figure, reached, threshold):
                 shown = "no bound" if reached is None else f"{reached:g}"
-                broken.append(f"{label} = {threshold:g} is not reached: the worst class has {shown}")
+                broken.append(f"{label} = {threshold:g} is not reached: the table has {shown}")
     return broken
 
 

@@ -267,6 +267,7 @@ def test_orders_and_trees_that_do_not_fit_are_refused() -> None:
         (holed, {"hierarchies": {"s": rootless}}),
         (frame, {"hierarchies": {"other": TREE}}),
         (frame, {"reference": pl.DataFrame({"other": ["a"]})}),
+        (frame, {"reference": pl.DataFrame({"s": [1]})}),
         (frame, {"population": pl.DataFrame({"other": ["a"]})}),
     ]
     for attempted, options in attempts:
@@ -288,6 +289,34 @@ def test_an_empty_release_protects_nobody_and_harms_nobody() -> None:
     empty = pl.DataFrame(schema={"q": pl.String, "s": pl.String})
     facts = verify(empty, ["q"], ["s"], recursive_l={"s": 2}, orders={"s": None}, hierarchies={"s": TREE})
     assert (facts["k"], facts["l"]["s"], facts["t_equal"]["s"], facts["t_ordered"]["s"]) == (0, 0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series([1.5, float("nan"), 1.5, None]),
+        pl.Series(["a", "b", "a", None], dtype=pl.Categorical),
+        pl.Series([True, False, True, None]),
+        pl.Series([b"a", b"b", b"a", None]),
+        pl.Series([["a"], ["b"], ["a"], None]),
+        pl.Series(["2015-01-01", "2016-01-01", "2015-01-01", None]).str.to_date(),
+        pl.Series(["1.10", "1.20", "1.10", None]).cast(pl.Decimal(6, 2)),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_values_of_every_type_are_counted(values: pl.Series) -> None:
+    """A type that could not be grouped would leave a table unverified; all classes are told, all values too."""
+    frame = pl.DataFrame({"q": values, "s": values})
+    facts = verify(frame, ["q"], ["s"], population=frame)
+    assert (facts["classes"], facts["k"], facts["l"]["s"]) == (3, 1, 0)
+    assert (facts["t_equal"]["s"], facts["beta"]["s"]) == (0.75, 3.0)
+    assert verify(frame.select("s"), [], ["s"])["l"] == {"s": 2}
+
+
+def test_columns_without_any_value_are_one_value() -> None:
+    """A column that is null throughout has no type; it tells nobody apart and protects nobody."""
+    facts = verify(pl.DataFrame({"q": [None, None], "s": [None, None]}), ["q"], ["s"])
+    assert (facts["k"], facts["l"]["s"], facts["t_equal"]["s"]) == (2, 0, 0.0)
 
 
 @pytest.mark.parametrize("columns", list(itertools.permutations(["q", "other", "child"])))
