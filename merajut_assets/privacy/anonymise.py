@@ -21,7 +21,7 @@ from merajut_assets.privacy.certificate import certify
 from merajut_assets.privacy.classes import class_numbers
 from merajut_assets.privacy.counting import Part, count_frame
 from merajut_assets.privacy.diagnosis import diagnose, explain
-from merajut_assets.privacy.hierarchy import Codes, Hierarchy
+from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows
 from merajut_assets.privacy.lattice import LatticeTooLarge, search
 from merajut_assets.privacy.local import local_recoding
 from merajut_assets.privacy.metrics import METRICS, Tally, tally
@@ -94,7 +94,7 @@ def anonymise(
     published = None
     if report["solution"]:
         published = _publish(frame, policy, counted.hierarchies, counted.parts, outcomes)
-    report["certificate"] = certify(report, policy, counted, digest_key)
+    report["certificate"] = certify(report, policy, frame, digest_key)
     clock.lap("publish")
     report.update(seconds=clock.total(), seconds_by_step=clock.laps)
     return Release(published, report)
@@ -195,8 +195,7 @@ def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any
     report: dict[str, Any] = {
         "solution": found is not None,
         "rows": problem.rows,
-        "nodes_checked": outcome.figures["nodes_checked"],
-        "nodes_pruned": outcome.figures["nodes_pruned"],
+        **{name: outcome.figures[name] for name in ("lattice_size", "nodes_checked", "nodes_pruned", "pruned_by")},
     }
     if found is None or outcome.class_of_tuple is None or outcome.levels is None:
         return {**report, **diagnose(problem)}
@@ -254,7 +253,8 @@ def _publish(
     }
     pieces = []
     for part, outcome in zip(parts, outcomes, strict=True):
-        assert outcome.class_of_tuple is not None and outcome.levels is not None
+        assert outcome.class_of_tuple is not None
+        assert outcome.levels is not None
         rows = np.arange(len(frame)) if part.rows is None else part.rows
         tuples = None
         if (outcome.class_of_tuple < 0).any() or not _is_uniform(outcome.levels):
@@ -294,7 +294,7 @@ class _Texts:
             level: self.labels.search_sorted(hierarchy.labels[level]).to_numpy().astype(np.int32) for level in levels
         }
 
-    def numbers(self, hierarchy: Hierarchy, rows: Codes, levels: int | Integers) -> Codes:
+    def numbers(self, hierarchy: Hierarchy, rows: Codes, levels: int | Integers) -> Rows:
         """The place among `labels` of what each of `rows` publishes at its level."""
         domain = hierarchy.rows[rows]
         if isinstance(levels, int):
@@ -307,7 +307,7 @@ class _Texts:
 
 
 def _ordered(
-    frame: pl.DataFrame, rows: Codes, numbers: dict[str, Codes], texts: dict[str, _Texts], policy: Policy
+    frame: pl.DataFrame, rows: Codes, numbers: dict[str, Rows], texts: dict[str, _Texts], policy: Policy
 ) -> pl.DataFrame:
     """The release, sorted by its own content: class first, then pseudonym, then the rest. Rows that still tie
     differ only in columns that cannot be sorted; these are shuffled first, so no input order survives.

@@ -175,7 +175,8 @@ def counts_for(grouping: Grouping, requirement: Requirement) -> Iterator[tuple[i
         assert grouping.people is not None
         yield 0, np.column_stack([grouping.rows, grouping.people])
         return
-    assert grouping.counted is not None and requirement.source is not None
+    assert grouping.counted is not None
+    assert requirement.source is not None
     held = grouping.counted[requirement.source]
     if counting == "distinct":
         yield 0, _distinct(held, grouping.size)[:, None]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from merajut_assets.privacy.hierarchy import UNKNOWN, Codes, Hierarchy, Rows, build_hierarchy, read_hierarchy
+from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows, build_hierarchy, read_hierarchy
 from merajut_assets.privacy.models import (
     AtLeast,
     BetaLikeness,
@@ -180,7 +180,7 @@ def _numbers(column: pl.Series) -> Rows:
 
 
 def _parts(frame: pl.DataFrame, people: pl.DataFrame | None, policy: Policy) -> tuple[Rows, Rows | None]:
-    """The number of each row's partition, in ascending order of the exact columns, and of each person's (-1: of none)."""
+    """The number of each row's partition, in ascending order of the exact columns, and of each person's (-1: none)."""
     names = list(policy.exact)
     distinct = frame.select(names).unique().sort(names).with_row_index("number")
 
@@ -252,10 +252,9 @@ def _tree(column: pl.Series, codes: Rows, width: int, spec: TCloseness) -> tuple
         )
     first = np.full(width, -1, dtype=np.int64)
     first[codes] = np.arange(len(codes))
-    values = column.gather(first).cast(pl.String).fill_null(UNKNOWN)
+    values = column.gather(pl.Series(first).replace(-1, None)).cast(pl.String)
     joined = values.alias("level_0").to_frame().join(table, on="level_0", how="left", maintain_order="left")
-    nulls = column.gather(first).is_null()
-    absent = joined.get_column(names[-1]).is_null() & ~nulls
+    absent = joined.get_column(names[-1]).is_null() & values.is_not_null()
     if absent.any():
         missing = int(np.isin(codes, np.flatnonzero(absent.to_numpy())).sum())
         raise DataError(
@@ -263,9 +262,8 @@ def _tree(column: pl.Series, codes: Rows, width: int, spec: TCloseness) -> tuple
         )
     levels = []
     for name in names[:-1]:
-        # What the file does not say about nulls: a branch of their own, up to the root.
-        nodes = joined.get_column(name).fill_null(f"\0{UNKNOWN}")
-        levels.append(np.unique(nodes.to_numpy(), return_inverse=True)[1].astype(np.int64))
+        # Nulls are a branch of their own, up to the root.
+        levels.append(_numbers(joined.get_column(name)).astype(np.int64))
     return tuple(levels)
 
 
