@@ -339,7 +339,7 @@ def anonymise_file(
 @app.command("verify")
 def verify_file(
     file: TableFile,
-    qi: Columns,
+    qi: Annotated[list[str] | None, typer.Option("--qi", help="Quasi-identifiers, separated by commas.")] = None,
     sensitive: Annotated[list[str] | None, typer.Option(help="Sensitive columns, separated by commas.")] = None,
     subject: SubjectColumn = None,
     k: Annotated[int | None, typer.Option("--k", help="Least people in a class.", min=1)] = None,
@@ -365,16 +365,28 @@ def verify_file(
     delta_min: Annotated[float | None, typer.Option(help="Delta presence: least share.", min=0, max=1)] = None,
     delta_max: Annotated[float | None, typer.Option(help="Delta presence: largest share.", min=0, max=1)] = None,
     k_map: Annotated[int | None, typer.Option(help="k-map: least people of the population.", min=1)] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="Check instead the certificate in this report of `merajut anonymise`; FILE is its input."),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="The policy that the certificate is about.")] = None,
     separator: Separator = ",",
     as_json: AsJson = False,
 ) -> None:
     """Measure what a table protects, and compare it with thresholds. Needs no policy and no lakehouse.
 
-    Thresholds on sensitive columns hold for each of them. Exit code 1 when one is not reached.
+    Thresholds on sensitive columns hold for each of them. Exit code 1 when one is not reached, or when a
+    certificate is not true: its claim is checked by trying every generalisation, on small lattices only.
     """
     with clean_exit():
         from merajut_assets.command import anonymising
 
+        if (certificate is None) != (policy is None) or (certificate is None) == (not qi):
+            raise BadInput("give either --qi, or --certificate with --policy")
+        if certificate is not None and policy is not None:
+            answer = anonymising.certificate_of_file(file, policy, certificate, _separator(separator))
+            _show_figures(answer, as_json)
+            return
         thresholds = anonymising.Thresholds(
             k, l, entropy_l, recursive_l, recursive_c, t, distance.value, beta, k_map, delta_min, delta_max
         )

@@ -233,6 +233,35 @@ def test_every_model_of_a_policy_reaches_the_verifier(tmp_path: Path) -> None:
     assert {name: again[name] for name in facts} == facts
 
 
+def test_a_certificate_is_checked_by_trying_everything(small: Path) -> None:
+    """Whoever doubts that nothing better exists can see for themselves, and a false claim is found."""
+    folder, report = small.parent, small.parent / "report.json"
+    policy, common = folder / "small.yaml", ("--separator", ";")
+    made = merajut(
+        *("anonymise", small, "--policy", policy, "--out", folder / "release.csv", "--report", report),
+        *common,
+        folder=folder,
+    )
+    assert made.returncode == 0, made.stderr
+    asked = ("verify", small, "--certificate", report, "--policy", policy, *common, "--json")
+    checked = merajut(*asked, folder=folder)
+    assert checked.returncode == 0, checked.stderr
+    answer = json.loads(checked.stdout)
+    assert (answer["valid"], answer["broken"], answer["nodes"]) == (
+        True,
+        [],
+        json.loads(report.read_text())["lattice_size"],
+    )
+    policy.write_text(policy.read_text().replace("k: 3", "k: 2"))
+    refused = merajut(*asked, folder=folder)
+    assert refused.returncode == 1
+    assert "another policy" in refused.stderr
+    for wrong, said in (("[]", "holds no certificate"), ("{", "cannot be read")):
+        report.write_text(wrong)
+        refused = merajut(*asked, folder=folder)
+        assert (refused.returncode, said in refused.stderr) == (2, True)
+
+
 # ── verify ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -275,6 +304,8 @@ def test_presence_is_verified_against_a_population(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("--qi", "nothing"), "no column nothing"),
+        ((), "give either --qi, or --certificate"),
+        (("--certificate", "report.json"), "give either --qi, or --certificate"),
         (("--qi", "age", "--l", "2"), "name some with --sensitive"),
         (("--qi", "age", "--sensitive", "reason", "--recursive-c", "3"), "needs --recursive-l"),
         (("--qi", "age", "--sensitive", "reason", "--t", "0.1", "--distance", "hierarchical"), "was not measured"),

@@ -21,6 +21,7 @@ import polars as pl
 
 from merajut_assets.command.exits import BadInput, NoSolution, ProblemFound
 from merajut_assets.privacy import DataError, Policy, PolicyError, VerificationError, anonymise, assess_risk, verify
+from merajut_assets.privacy.certificate import verify_certificate
 from merajut_assets.privacy.hierarchy import read_hierarchy
 from merajut_assets.privacy.requirements import Verdict, judge
 from merajut_assets.privacy.risk import exceeds
@@ -65,11 +66,8 @@ def anonymise_file(
     """
     _check_targets(file, targets)
     with input_errors():
-        policy = Policy.from_yaml(policy_file)
-        frame = read_table(file, separator)
-        policy = _with_orders(frame, policy)
-        frame = _as_needed(frame, policy, require_columns(frame, [*keep], file))
-        population = None if policy.population is None else _typed(_read_parquet(policy.population), policy)
+        frame, policy, population = _opened(file, policy_file, separator)
+        require_columns(frame, keep, file)
         release = anonymise(frame, policy, population=population)
         if release.frame is None:
             raise NoSolution(f"no release of {file.name} satisfies the policy: {release.report['reason']}")
@@ -83,6 +81,16 @@ def anonymise_file(
     report = {**release.report, "columns_left_out": left_out, **_verified(verdict)}
     _write(written, report, targets, separator)
     return report
+
+
+def _opened(file: Path, policy_file: Path, separator: str) -> tuple[pl.DataFrame, Policy, pl.DataFrame | None]:
+    """A table as its policy needs it, the policy, and the population that it names."""
+    policy = Policy.from_yaml(policy_file)
+    frame = read_table(file, separator)
+    subject = [] if policy.subject is None else [policy.subject]
+    require_columns(frame, [*policy.class_columns, *policy.sensitive, *subject], file)
+    population = None if policy.population is None else _typed(_read_parquet(policy.population), policy)
+    return _typed(frame, policy), _with_orders(frame, policy), population
 
 
 def _verified(verdict: Verdict) -> dict[str, Any]:
@@ -113,12 +121,6 @@ def in_natural_order(column: pl.Series) -> list[str]:
         if not typed.null_count():
             return texts.gather(typed.arg_sort()).to_list()
     return texts.to_list()
-
-
-def _as_needed(frame: pl.DataFrame, policy: Policy, keep: Sequence[str]) -> pl.DataFrame:
-    named = [*policy.class_columns, *policy.sensitive, *keep, *([policy.subject] if policy.subject else [])]
-    require_columns(frame, named, None)
-    return _typed(frame, policy)
 
 
 def _typed(frame: pl.DataFrame, policy: Policy) -> pl.DataFrame:
@@ -224,6 +226,22 @@ def verify_file(
             population_count=beside.population_count,
         )
         return {**facts, "broken": check(facts, wanted)}
+
+
+def certificate_of_file(file: Path, policy_file: Path, report: Path, separator: str) -> dict[str, Any]:
+    """Whether the certificate in a report tells the truth about the table that was anonymised, by trying every
+    generalisation: `valid`, `nodes`, and what is `broken`."""
+    try:
+        read = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BadInput(f"{report.name} cannot be read; give the report that `merajut anonymise` wrote") from None
+    certificate = read.get("certificate") if isinstance(read, dict) else None
+    if not isinstance(certificate, dict):
+        raise BadInput(f"{report.name} holds no certificate; only an optimal search gives one")
+    with input_errors():
+        frame, policy, population = _opened(file, policy_file, separator)
+        answer = verify_certificate(frame, policy, certificate, population=population)
+    return {"valid": answer["valid"], "nodes": answer["nodes"], "broken": answer["problems"]}
 
 
 def _hierarchies(given: Iterable[str], sensitive: Sequence[str]) -> dict[str, pl.DataFrame]:
@@ -356,13 +374,11 @@ def _counted(path: Path | None, count: str | None, separator: str) -> pl.DataFra
     return people.with_columns(counted)
 
 
-def require_columns(frame: pl.DataFrame, names: Sequence[str], path: Path | None) -> Sequence[str]:
-    """`names`, all of them columns of `frame`; BadInput otherwise."""
+def require_columns(frame: pl.DataFrame, names: Sequence[str], path: Path) -> None:
+    """Raises BadInput unless all `names` are columns of `frame`."""
     if missing := [name for name in names if name not in frame.columns]:
-        where = "the file" if path is None else path.name
         hint = "; is --separator right?" if frame.width == 1 and len(names) > 1 else ""
-        raise BadInput(f"{where} has no column {', '.join(dict.fromkeys(missing))}{hint}")
-    return names
+        raise BadInput(f"{path.name} has no column {', '.join(dict.fromkeys(missing))}{hint}")
 
 
 def _check_targets(file: Path, targets: Targets) -> None:
