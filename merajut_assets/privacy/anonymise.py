@@ -22,11 +22,13 @@ from merajut_assets.privacy.classes import class_numbers
 from merajut_assets.privacy.counting import Part, count_frame
 from merajut_assets.privacy.diagnosis import diagnose, explain
 from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows
+from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
 from merajut_assets.privacy.lattice import LatticeTooLarge, search
 from merajut_assets.privacy.local import local_recoding
 from merajut_assets.privacy.metrics import METRICS, Tally, tally
 from merajut_assets.privacy.policy import Policy, PolicyError
 from merajut_assets.privacy.problem import Integers
+from merajut_assets.privacy.repeated import Beside, search_beside, why_not_beside
 
 NONE = -1
 
@@ -56,7 +58,7 @@ def anonymise(
     policy: Policy,
     *,
     population: pl.DataFrame | None = None,
-    history: None = None,
+    history: pl.DataFrame | None = None,
     digest_key: bytes | None = None,
 ) -> Release:
     """The release of `frame` that satisfies `policy` at the least cost.
@@ -67,26 +69,31 @@ def anonymise(
     are removed. Rows are ordered by the content of the release, so the input's order tells nothing.
 
     `population`: the people that k-map and δ-presence count, with the columns of the classes, one row
-    each; it goes before a file that the policy names. `history`: earlier releases are not considered, so
-    anything but None is refused. `digest_key`: at least 32 bytes that bind the certificate to the frame.
+    each; it goes before a file that the policy names. `history`: what was kept of earlier releases (see
+    `history.signatures`), beside which every subject must keep k candidates; an empty one is the first
+    release's. `digest_key`: at least 32 bytes that bind the certificate to the frame.
 
     The report: `solution`, `reason` and `feasible_with` (without a solution), `transformation` (level
     per quasi-identifier; with several partitions or local levels the coarsest, each partition's under
     `partitions`), `loss` (ARX's normalised Loss), `metric` and `metric_value` (under the policy's weights),
     `rows`, `suppressed`, `classes`, `min_class` (distinct subjects, or rows without a subject column),
     `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
-    meets, or `bound`), `lower_bound`, `certificate`, `seconds`, `seconds_by_step`.
+    meets, or `bound`), `lower_bound`, `certificate` (None beside a history, which it does not hold), `seconds`,
+    `seconds_by_step`; beside a history `candidates` (the fewest that any subject has) and `left_out_beside_history`.
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and
     PolicyError when hierarchies contradict themselves, a population is missing or the lattice is too large.
     """
-    if history is not None:
-        raise PolicyError("history is not available in this version; a release is judged alone")
     clock = _Clock()
-    counted = count_frame(frame, policy, population)
+    if history is not None:
+        _check_repeatable(policy)
+    counted = count_frame(frame, policy, population, by_row=history is not None)
     clock.lap("count")
     try:
-        outcomes = [_solve(part, policy) for part in counted.parts]
+        if history is None:
+            outcomes = [_solve(part, policy) for part in counted.parts]
+        else:
+            outcomes = [_solve_beside(part, policy, frame, history) for part in counted.parts]
     except LatticeTooLarge as error:
         raise PolicyError(str(error)) from None
     clock.lap("search")
@@ -94,7 +101,7 @@ def anonymise(
     published = None
     if report["solution"]:
         published = _publish(frame, policy, counted.hierarchies, counted.parts, outcomes)
-    report["certificate"] = certify(report, policy, frame, digest_key)
+    report["certificate"] = certify(report, policy, frame, digest_key) if history is None else None
     clock.lap("publish")
     report.update(seconds=clock.total(), seconds_by_step=clock.laps)
     return Release(published, report)
@@ -139,6 +146,44 @@ def _solve(part: Part, policy: Policy) -> _Outcome:
     classes[found.suppressed] = NONE
     levels = np.tile(np.array(found.levels, dtype=np.int64), (problem.tuples, 1))
     return _Outcome(classes, levels, figures, tally(problem, levels, classes))
+
+
+def _check_repeatable(policy: Policy) -> None:
+    if policy.subject is None:
+        raise PolicyError("releases can only be judged together under a policy with a subject column")
+    if policy.search == "local":
+        raise PolicyError("search: local is not available beside a history; use search: optimal")
+    if policy.needs_population:
+        raise PolicyError("k_map and delta_presence are not available beside a history")
+
+
+def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.DataFrame) -> _Outcome:
+    assert policy.subject is not None
+    own = frame if part.rows is None else frame[part.rows]
+    subjects = own.get_column(policy.subject).cast(pl.String)
+    here = partitions(own, policy).unique()
+    elsewhere = ~pl.col(PARTITION).is_in(here.implode())
+    # Who was in another partition before would be told by the move, and stays out.
+    permitted = ~subjects.is_in(history.filter(elsewhere).get_column(SUBJECT).implode()).to_numpy()
+    least = least_values(policy)
+    past = past_of(history.filter(~elsewhere), subjects, least)
+    diversities = tuple(Diversity(name, codes_of(own.get_column(name)), least[name]) for name in least)
+    beside = Beside(past, diversities, permitted, policy.presence == "known")
+    found = search_beside(part.problem, METRICS[policy.metric], beside, policy.k)
+    figures: dict[str, Any] = {
+        "lattice_size": found.lattice_size,
+        "nodes_checked": found.nodes_checked,
+        "nodes_pruned": sum(found.pruned.values()),
+        "pruned_by": found.pruned,
+    }
+    if found.levels is None or found.class_of_row is None:
+        alone = search(part.problem, METRICS[policy.metric])
+        if alone.levels is not None:
+            figures["failure"] = why_not_beside(part.problem, beside, policy.k)
+        return _Outcome(None, None, figures)
+    figures["beside"] = {"candidates": found.candidates, "left_out_beside_history": found.left_out}
+    levels = np.tile(np.array(found.levels, dtype=np.int64), (part.problem.tuples, 1))
+    return _Outcome(found.class_of_row, levels, figures, found.tally)
 
 
 # ── reporting ────────────────────────────────────────────────────────────────────────────────
@@ -187,6 +232,9 @@ def _report(
     report["min_class"] = min(part["min_class"] for part in parted)
     # Each partition is optimal by itself; a bound over the pooled figure would claim something else.
     report["lower_bound"] = parted[0]["lower_bound"] if len(parted) == 1 else None
+    if "candidates" in parted[0]:
+        report["candidates"] = min(part["candidates"] for part in parted)
+        report["left_out_beside_history"] = sum(part["left_out_beside_history"] for part in parted)
     return report
 
 
@@ -198,7 +246,7 @@ def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any
         **{name: outcome.figures[name] for name in ("lattice_size", "nodes_checked", "nodes_pruned", "pruned_by")},
     }
     if found is None or outcome.class_of_tuple is None or outcome.levels is None:
-        return {**report, **diagnose(problem)}
+        return {**report, **(outcome.figures.get("failure") or diagnose(problem))}
     kept = (outcome.class_of_tuple >= 0) & (problem.counts > 0)
     coarsest = outcome.levels[kept].max(axis=0)
     value = METRICS[policy.metric].of(found, problem.attributes)
@@ -214,6 +262,7 @@ def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any
         classes=found.classes,
         min_class=_smallest(part, outcome.class_of_tuple),
     )
+    report.update(outcome.figures.get("beside", {}))
     if "local" in outcome.figures:
         report["local"] = {**outcome.figures["local"], "optimum_of_one_generalisation": outcome.figures["optimum"]}
     return report

@@ -47,9 +47,12 @@ class Part:
     keys: Codes
     tuple_keys: Codes
     problem: Problem
+    by_row: bool = False
 
     def of_rows(self, of_tuples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """What stands in `of_tuples` (tuples,) for the tuple of each row (p,)."""
+        if self.by_row:
+            return of_tuples
         slots = int(self.tuple_keys[-1]) + 1
         if slots <= max(SLOTS_PER_ROW * len(self.keys), 1 << 16):
             table = np.zeros(slots, dtype=of_tuples.dtype)
@@ -92,8 +95,11 @@ class Counted:
     parts: list[Part]
 
 
-def count_frame(frame: pl.DataFrame, policy: Policy, population: pl.DataFrame | None = None) -> Counted:
-    """The frame, counted as `policy` asks.
+def count_frame(
+    frame: pl.DataFrame, policy: Policy, population: pl.DataFrame | None = None, *, by_row: bool = False
+) -> Counted:
+    """The frame, counted as `policy` asks. `by_row`: every row is a tuple of its own, so that rows of equal
+    values can be told apart; there is no population then.
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and PolicyError
     when hierarchies contradict themselves or a population is missing.
@@ -110,7 +116,7 @@ def count_frame(frame: pl.DataFrame, policy: Policy, population: pl.DataFrame | 
     own, others = keys.numbers[: len(frame)], keys.numbers[len(frame) :]
     sensitive = {name: _values(frame.get_column(name), spec) for name, spec in policy.sensitive.items()}
     subjects = _numbers(frame.get_column(policy.subject)) if policy.subject is not None else None
-    counter = _Counter(policy, hierarchies, keys, sensitive, subjects)
+    counter = _Counter(policy, hierarchies, keys, sensitive, subjects, by_row)
     if not policy.exact:
         return Counted(hierarchies, [counter.part(None, own, others if people is not None else None)])
     numbered, numbers_of_people = _parts(frame, people, policy)
@@ -317,10 +323,13 @@ class _Counter:
     keys: _Keys
     sensitive: dict[str, _Values]
     subjects: Rows | None
+    by_row: bool
 
     def part(self, rows: Codes | None, keys: Codes, people: Codes | None) -> Part:
         """The partition of these `rows` (None: all) with their `keys`, and the keys of the people beside them."""
         counted = _tally(pl.DataFrame({"key": keys}))
+        if self.by_row:
+            counted = pl.DataFrame({"key": keys, "count": np.ones(len(keys), dtype=np.int64)})
         population = None
         if people is not None:
             beside = _tally(pl.DataFrame({"key": people})).rename({"count": "people"})
@@ -337,7 +346,7 @@ class _Counter:
             tuple(sources),
             population,
         )
-        return Part(rows, keys, tuple_keys, problem)
+        return Part(rows, keys, tuple_keys, problem, self.by_row)
 
     def _limit(self, rows: int) -> int:
         bounds = self.policy.delta_presence
@@ -367,6 +376,10 @@ class _Counter:
         """The policy's requirements, k first; what they count besides rows is appended to `sources`."""
 
         def source(values: Rows, width: int, null: int | None) -> int:
+            if self.by_row:
+                ones = np.ones(len(keys), dtype=np.int64)
+                sources.append(Source(np.arange(len(keys)), values.astype(np.int64), ones, width, null))
+                return len(sources) - 1
             pairs = _tally(pl.DataFrame({"key": keys, "value": values}))
             places = np.searchsorted(tuple_keys, pairs.get_column("key").to_numpy())
             found, counts = (pairs.get_column(name).to_numpy().astype(np.int64) for name in ("value", "count"))

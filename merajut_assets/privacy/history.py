@@ -23,6 +23,7 @@ absence, and who is left out must keep candidates as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -32,12 +33,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from merajut_assets.privacy.policy import DataError
+from merajut_assets.privacy.policy import DataError, Policy, PolicyError
+from merajut_assets.privacy.pseudonym import pseudonyms
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-RELEASE, SUBJECT, CLASS = "release", "subject", "class"
+RELEASE, SUBJECT, PARTITION, CLASS = "release", "subject", "partition", "class"
 ABSENT = -1
 
 
@@ -81,14 +83,53 @@ class Diversity:
     least: int
 
 
+def least_values(policy: Policy) -> dict[str, int]:
+    """How many different values candidates must show of each sensitive column: m = l, rounded up."""
+    rules = {name: rule.l_diversity for name, rule in policy.sensitive.items()}
+    return {name: math.ceil(rule.l) for name, rule in rules.items() if rule is not None}
+
+
+def signatures(released: pl.DataFrame, policy: Policy, key: bytes) -> pl.DataFrame:
+    """What is to be kept of a release for the `history` of later ones, to which a `release` column is added.
+
+    One row per subject: `subject`, `partition`, and as keyed digests `class` and each sensitive column with
+    l-diversity. `key`: 32 bytes at least, the same for all releases of the dataset.
+    """
+    if policy.subject is None:
+        raise PolicyError("releases can only be judged together under a policy with a subject column")
+
+    columns = {
+        SUBJECT: released.get_column(policy.subject).cast(pl.String),
+        PARTITION: partitions(released, policy),
+        CLASS: pseudonyms(_texts(released, policy.class_columns), key),
+    }
+    for name in least_values(policy):
+        known = released.get_column(name).is_not_null()
+        columns[name] = pl.select(pl.when(known).then(pseudonyms(_texts(released, [name]), key))).to_series()
+    return pl.DataFrame(columns)
+
+
+def partitions(frame: pl.DataFrame, policy: Policy) -> pl.Series:
+    """The partition of each row (rows,): its values of the exact columns, which are published as they are."""
+    return _texts(frame, policy.exact)
+
+
+def _texts(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    """One text per row for its values of the columns; lengths keep ("ab", "c") and ("a", "bc") apart."""
+    texts = [pl.col(name).cast(pl.String) for name in names]
+    lengths = [text.str.len_bytes().cast(pl.String).fill_null("null") for text in texts]
+    parts = [part for length, text in zip(lengths, texts, strict=True) for part in (length, text.fill_null(""))]
+    return frame.select(pl.concat_str([pl.repeat("", pl.len()), *parts], separator=":").alias("text")).to_series()
+
+
 def past_of(history: pl.DataFrame, subjects: pl.Series, least: Mapping[str, int]) -> Past:
     """The past of the new release's `subjects` (rows,), one row each.
 
-    `history`: text columns `release`, `subject`, `class` (an opaque name of the class that the subject was
+    `history`: text columns `release`, `subject`, `partition`, `class` (an opaque name of the class that the subject was
     in) and one per key of `least`, which maps sensitive columns to the l they need; its texts may be keyed
     digests. Raises DataError for a missing column, a null, or a subject that is twice in one release.
     """
-    needed = [RELEASE, SUBJECT, CLASS, *least]
+    needed = [RELEASE, SUBJECT, PARTITION, CLASS, *least]
     if missing := [name for name in needed if name not in history.columns]:
         raise DataError(f"the history lacks column(s) {', '.join(missing)}; store what `signatures` returns")
     if history.select(pl.any_horizontal(pl.col(RELEASE, SUBJECT, CLASS).is_null().any())).item():
@@ -107,10 +148,10 @@ def past_of(history: pl.DataFrame, subjects: pl.Series, least: Mapping[str, int]
     for number, release in enumerate(releases):
         part = history.filter(pl.col(RELEASE) == release).join(place, on=SUBJECT, how="left", maintain_order="left")
         member = part.get_column("member").to_numpy()
-        classes[member, number] = _codes(part.get_column(CLASS))
+        classes[member, number] = codes_of(part.get_column(CLASS))
         for name, minimum in least.items():
             codes = np.full(len(members), ABSENT, dtype=np.int64)
-            codes[member] = _codes(part.get_column(name))
+            codes[member] = codes_of(part.get_column(name))
             shown.append(Shown(name, number, codes, minimum))
     presence = classes != ABSENT
     return Past(len(subjects), classes, _numbered(classes), _numbered(presence), presence, tuple(shown))
@@ -229,7 +270,7 @@ def _distinct(groups: Integers, codes: Integers, slots: int | None = None) -> In
     return np.bincount(pairs // width, minlength=count)
 
 
-def _codes(column: pl.Series) -> Integers:
+def codes_of(column: pl.Series) -> Integers:
     """Each value's number among the distinct ones (rows,); -1 for a null."""
     return column.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1
 

@@ -18,6 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 Metric = Literal["loss", "aecs", "discernibility", "entropy", "precision"]
 Search = Literal["optimal", "local"]
+Presence = Literal["known", "unknown"]
 METRICS: tuple[str, ...] = get_args(Metric)
 SEARCHES: tuple[str, ...] = get_args(Search)
 KINDS = ("hierarchy", "prefix", "date", "intervals", "codes")
@@ -26,7 +27,7 @@ DATE_UNIT = re.compile(r"^(day|month|quarter|year|[1-9]\d*y|\*)$")
 
 # Requirements a policy may name one day. Ignoring one of them would publish data that its
 # author believes to be protected, so each is refused by its name until it is enforced.
-UNAVAILABLE = ("delta_disclosure", "history")
+UNAVAILABLE = ("delta_disclosure",)
 # A requirement in the wrong place would be as silent as an unknown one.
 BELONGS_TO_SENSITIVE = ("l_diversity", "t_closeness", "beta_likeness")
 BELONGS_TO_POLICY = ("k", "k_map", "delta_presence")
@@ -216,6 +217,8 @@ class Policy(_Strict):
     `k` counts distinct values of `subject`, or rows when no subject column is named.
     `exact` columns are never generalised; classes never span two of their values, and each
     combination of their values is anonymised on its own, with its own share of suppression.
+    `presence`: whether one who holds several releases also knows of which of them somebody is no part, as
+    neighbours know who came and who left; it matters beside a history only.
     Raises PolicyError (from `model_validate`, `from_mapping`, `from_yaml`) when the policy is
     malformed or asks for something that is not available.
     """
@@ -230,6 +233,7 @@ class Policy(_Strict):
     search: Search = "optimal"
     exact: tuple[str, ...] = ()
     subject: str | None = None
+    presence: Presence = "known"
 
     @model_validator(mode="before")
     @classmethod

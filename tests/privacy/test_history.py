@@ -31,12 +31,12 @@ worlds = st.lists(children, min_size=1, max_size=4)
 
 def history_of(releases: list[Published]) -> pl.DataFrame:
     rows = [
-        (f"2026-{number:02d}", subject, name, value)
+        (f"2026-{number:02d}", subject, "", name, value)
         for number, published in enumerate(releases, 1)
         for subject, (name, value) in published.items()
     ]
     return pl.DataFrame(
-        rows, schema={"release": pl.String, "subject": pl.String, "class": pl.String, "value": pl.String}, orient="row"
+        rows, schema=dict.fromkeys(("release", "subject", "partition", "class", "value"), pl.String), orient="row"
     )
 
 
