@@ -20,13 +20,16 @@ from rich.console import Console
 from rich.table import Table
 
 from merajut_assets.command.exits import BAD_INPUT, PROBLEM, BadInput, ProblemFound, clean_exit
+from merajut_assets.command.typed import typed
 
 if TYPE_CHECKING:
     from resources.lakehouse import Lakehouse
 
 app = typer.Typer(
     name="merajut",
-    help="Runs and looks after the MerajutASA lakehouse: sources in, five protected publications out.",
+    help="Runs and looks after the MerajutASA lakehouse: sources in, protected publications out.\n\n"
+    "Begin with `generate` and `run`; `status` says what is there and what is left to do.",
+    rich_markup_mode="markdown",  # which joins the lines of a paragraph
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would show local variables, and so records
     add_completion=False,
@@ -36,9 +39,10 @@ app = typer.Typer(
 publish_app = typer.Typer(no_args_is_help=True, help="Look at publications and go back to an earlier one.")
 audit_app = typer.Typer(no_args_is_help=True, help="Verify and read the audit log.")
 keys_app = typer.Typer(no_args_is_help=True, help="Look after the keys.")
-app.add_typer(publish_app, name="publish")
-app.add_typer(audit_app, name="audit")
-app.add_typer(keys_app, name="keys")
+_DAILY, _RIGHTS, _TRUST = "Every day", "People's rights", "Looking after it"
+app.add_typer(publish_app, name="publish", rich_help_panel=_DAILY)
+app.add_typer(audit_app, name="audit", rich_help_panel=_TRUST)
+app.add_typer(keys_app, name="keys", rich_help_panel=_TRUST)
 
 _WIDTH_OF_FILES = 140
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")]
@@ -86,12 +90,13 @@ class Reason(StrEnum):
     COURT_ORDER = "court_order"
     UNLAWFUL_COLLECTION = "unlawful_collection"
     END_OF_PURPOSE = "end_of_purpose"
+    ERASED_BEFORE = "erased_before"
 
 
 # ── the way of the data ──────────────────────────────────────────────────────────────────
 
 
-@app.command()
+@app.command(rich_help_panel=_DAILY)
 def run(
     release: Annotated[
         str | None, typer.Option(help="Month to release, as 2026-10. Default: the last month that is over.")
@@ -100,7 +105,9 @@ def run(
         str | None,
         typer.Option(help='Only these assets, in Dagster\'s selection syntax, such as "key:conformed/child+".'),
     ] = None,
-    only: Annotated[Part | None, typer.Option(help="Only land and conform (sync), or only release.")] = None,
+    only: Annotated[
+        Part | None, typer.Option(help="Only land and conform (sync), or only release what is conformed.")
+    ] = None,
 ) -> None:
     """Land all sources, bring the lake up to date, release a month, renew the evidence.
 
@@ -114,9 +121,9 @@ def run(
         raise typer.Exit(running.run_pipeline(release, select, part, _console()))
 
 
-@app.command()
+@app.command(rich_help_panel=_DAILY)
 def status(as_json: AsJson = False) -> None:
-    """Show what is stored, how good it is, what was published, which budget is left, and what is to do."""
+    """Show what is to do, what is stored, how good it is, what was published and which budget is left."""
     with clean_exit():
         from merajut_assets.command import overview
 
@@ -127,7 +134,7 @@ def status(as_json: AsJson = False) -> None:
             overview.show(state, _console())
 
 
-@app.command()
+@app.command(rich_help_panel=_DAILY)
 def generate(
     children: Annotated[int, typer.Option(help="How many children the world has.", min=1)] = 20_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal worlds.", min=0)] = 1,
@@ -183,7 +190,7 @@ def list_publications(
         for name in [_stakeholder(stakeholder)] if stakeholder else _stakeholders():
             for one in lakehouse.publisher.list(name):
                 moment = one.published_at.strftime("%Y-%m-%d %H:%M UTC")
-                mark = "current" if one.is_current else ""
+                mark = "current" if one.is_current else "withdrawn" if one.withdrawn_at else ""
                 table.add_row(name, str(one.number), one.release, f"{sum(one.rows.values()):,}", moment, mark)
         if table.row_count:
             _console().print(table)
@@ -193,7 +200,7 @@ def list_publications(
 
 @publish_app.command("rollback")
 def roll_back(
-    stakeholder: Annotated[str, typer.Argument(help="Whose publication.")],
+    stakeholder: Annotated[str, typer.Argument(help="Whose publication, such as government.")],
     to: Annotated[int | None, typer.Option(help="Number of the publication. Default: the one before.")] = None,
 ) -> None:
     """Put an earlier publication in force again. Readers of the current file keep it; the step is audited.
@@ -210,9 +217,9 @@ def roll_back(
         )
 
 
-@app.command("open")
+@app.command("open", rich_help_panel=_DAILY)
 def open_publication(
-    stakeholder: Annotated[str, typer.Argument(help="Whose publication.")],
+    stakeholder: Annotated[str, typer.Argument(help="Whose publication, such as government.")],
     key_file: Annotated[
         Path | None, typer.Option(help="File with the stakeholder's key. Default: that of this installation.")
     ] = None,
@@ -237,7 +244,8 @@ def open_publication(
                 prompt.converse(connection, prompt.typed_lines(name), _console())
             else:
                 for statement in prompt.statements(line.rstrip("\n") for line in sys.stdin):
-                    prompt.execute(connection, statement, _console())
+                    if not prompt.obey(connection, statement, _console()):
+                        break
         finally:
             connection.close()
 
@@ -245,7 +253,7 @@ def open_publication(
 # ── people's rights ──────────────────────────────────────────────────────────────────────
 
 
-@app.command()
+@app.command(rich_help_panel=_RIGHTS)
 def erase(
     subject: Annotated[Kind, typer.Option(help="Kind of person.")],
     system: Annotated[str, typer.Option(help="System that gave the id, such as panti.")],
@@ -253,7 +261,7 @@ def erase(
     reason: Annotated[Reason, typer.Option(help="Why, as a category.")] = Reason.SUBJECT_REQUEST,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Erase a person for ever: keys, rows, kept originals, older versions. Writes a certificate.
+    """Erase a person for ever: keys, rows, kept originals, older versions, publications. Writes a certificate.
 
     Cannot be undone. Give the id by standard input (--id -), so that it does not stay in the shell's history.
     An erasure that was interrupted is completed by the same command.
@@ -278,11 +286,37 @@ def erase(
             f"{len(certificate.rows_removed)} table(s), {certificate.originals_destroyed} kept original(s)",
             highlight=False,
         )
+        for one in certificate.published_before:
+            console.print(
+                f"withdrawn: publication {one.number} of {one.stakeholder}, release {one.release}; "
+                "ask the recipients to delete their copies",
+                highlight=False,
+            )
         for release in certificate.releases_to_rebuild:
-            console.print(f"to publish without the person: merajut run --release {release}", highlight=False)
+            console.print(f"to publish without the person: {typed('run --release ' + release)}", highlight=False)
 
 
-@app.command()
+@app.command("erase-again", rich_help_panel=_RIGHTS)
+def erase_again() -> None:
+    """Erase everybody again who was erased before, after a backup was taken back that still holds them.
+
+    Restore lake, vault, ledger and audit log from one backup first, and keep the newest certificates and tombstones
+    (compliance/erasures). Until this is done, such a vault opens nothing.
+    """
+    with clean_exit():
+        from merajut_assets.command.alone import alone
+        from merajut_assets.compliance.reapplying import erase_again as again
+
+        lakehouse = _lakehouse()
+        with alone(lakehouse.settings):
+            certificates = again(lakehouse)
+        rows = sum(sum(one.rows_removed.values()) for one in certificates)
+        _console().print(f"{len(certificates)} person(s) erased again, {rows} row(s)", highlight=False)
+        for release in sorted({release for one in certificates for release in one.releases_to_rebuild}):
+            _console().print(f"to publish without them: {typed('run --release ' + release)}", highlight=False)
+
+
+@app.command(rich_help_panel=_TRUST)
 def restore(
     table: Annotated[str, typer.Argument(help="A conformed table, such as conformed/child.")],
     version: Annotated[int, typer.Option(help="Its version; `merajut status` shows the current one.", min=0)],
@@ -433,20 +467,33 @@ def risk_of_file(
 
 @audit_app.command("verify")
 def verify_audit(as_json: AsJson = False) -> None:
-    """Walk the whole chain of the audit log; exit code 1 when an entry is not as it was written."""
+    """Walk the whole chain of the audit log, and compare it and the erasures with the key vault.
+
+    Exit code 1 when an entry is not as it was written, or the vault has forgotten an erasure.
+    """
     with clean_exit():
-        report = _lakehouse().audit.verify()
+        from merajut_assets.compliance.evidence import forgotten_erasures
+
+        lakehouse = _lakehouse()
+        report, forgotten = lakehouse.audit.verify(), forgotten_erasures(lakehouse)
+        is_well = report.is_intact and not forgotten
         if as_json:
             facts = {
                 "entries": report.entries,
                 "is_intact": report.is_intact,
                 "first_broken": report.first_broken,
                 "reason": report.reason,
+                "forgotten_erasures": forgotten,
             }
             typer.echo(json.dumps(facts))
-            raise typer.Exit(0 if report.is_intact else PROBLEM)
+            raise typer.Exit(0 if is_well else PROBLEM)
         if not report.is_intact:
             raise ProblemFound(f"the audit log is not intact from entry {report.first_broken} on: {report.reason}")
+        if forgotten:
+            raise ProblemFound(
+                f"the log is intact, but the key vault does not know {forgotten} erased source id(s) any more; "
+                "`merajut status` says what to do"
+            )
         _console().print(f"{report.entries} entries, all as they were written", highlight=False)
 
 

@@ -106,12 +106,14 @@ class RawVersion:
 
 @dataclass(frozen=True)
 class MergeResult:
-    """What a merge did: the version afterwards, and how many incoming rows ended how."""
+    """What a merge did: the version afterwards, how many incoming rows ended how, and how many stored
+    rows were deleted."""
 
     version: int
     inserted: int
     updated: int
     unchanged: int
+    deleted: int = 0
 
 
 @dataclass(frozen=True)
@@ -385,20 +387,6 @@ class Lake:
         start = self.root / below if below else self.root
         return sorted(log.parent.relative_to(self.root).as_posix() for log in start.rglob("_delta_log"))
 
-    def oldest_readable_version(self, table: str) -> int:
-        """The oldest version from which on every version still has all its files: what vacuum left."""
-        oldest = self._existing(table).version()
-        while oldest > 0 and self._is_readable(table, oldest - 1):
-            oldest -= 1
-        return oldest
-
-    def _is_readable(self, table: str, version: int) -> bool:
-        try:
-            files = _files(self._existing(table, version))
-        except TableNotFound:  # the log of so old a version was cleaned up
-            return False
-        return all((self._folder(table) / file.path).exists() for file in files)
-
     def partitions(self, table: str) -> list[dict[str, str]]:
         """The partition values that have rows, sorted."""
         found = {tuple(sorted(file.partition.items())) for file in _files(self._existing(table))}
@@ -498,6 +486,7 @@ class Lake:
         key: Sequence[str],
         order_by: str,
         buckets: int = 1,
+        gone: pl.Expr | None = None,
         facts: Mapping[str, Fact] | None = None,
     ) -> MergeResult:
         """Insert or update rows by `key`; the row with the newer `order_by` stays, of equals the incoming one.
@@ -505,13 +494,17 @@ class Lake:
         Copy-on-write: the table is cut into `buckets` by a hash of the key, and only buckets in which
         something changes are rewritten. Nothing changed: no commit, same version. Of several incoming
         rows with one key, the newest counts and the others are "unchanged". Null in `order_by` is oldest.
+        Stored rows for which `gone` is true count as not there: they are deleted in the same commit, or
+        replaced by the incoming row of their key, however old that is.
         """
         check_facts(facts or {}, table)
         incoming = _storable(frame, table)
         _check_key(table, incoming, key, order_by)
-        newest = incoming.sort(order_by, nulls_last=False, maintain_order=True).unique(
-            subset=list(key), keep="last", maintain_order=True
-        )
+        newest = incoming
+        if incoming.select(key).hash_rows().n_unique() < incoming.height:
+            newest = incoming.sort(order_by, nulls_last=False, maintain_order=True).unique(
+                subset=list(key), keep="last", maintain_order=True
+            )
         with self._locked(table):
             delta = self._open(table)
             _check_partitioning(table, delta, {})
@@ -520,24 +513,25 @@ class Lake:
             _check_schema(table, schema, newest.schema)
             newest = newest.select(schema.names())
             laid_out = all(file.bucket is not None and file.bucket[0] == buckets for file in files)
-            plan = _plan_buckets(newest, files, key, buckets) if laid_out else [(None, newest, files)]
-            inserted = updated = 0
+            plan = _plan_buckets(newest, files, key, buckets, gone) if laid_out else [(None, newest, files)]
+            inserted = updated = deleted = 0
             added: list[AddAction] = []
             removed: list[_DataFile] = []
             for bucket, rows, current_files in plan:
                 current = self._read_files(table, current_files, schema)
-                outcome = _merge_rows(current, rows, key, order_by)
+                outcome = _merge_rows(current, rows, key, order_by, gone)
                 if outcome.merged is None and laid_out:
                     continue
                 inserted += outcome.inserted
                 updated += outcome.updated
+                deleted += outcome.deleted
                 if outcome.merged is not None:
                     removed += current_files
                     added += self._write_buckets(table, outcome.merged, key, buckets, bucket)
-            if delta is not None and not (inserted or updated):
+            if delta is not None and not (inserted or updated or deleted):
                 return MergeResult(delta.version(), 0, 0, incoming.height)
             version = self._commit(table, delta, added, removed, schema, [], facts)
-            return MergeResult(version, inserted, updated, incoming.height - inserted - updated)
+            return MergeResult(version, inserted, updated, incoming.height - inserted - updated, deleted)
 
     def delete_where(self, table: str, predicate: pl.Expr, *, facts: Mapping[str, Fact] | None = None) -> int:
         """Delete the rows for which `predicate` is true; returns how many. No match: no commit.
@@ -709,7 +703,10 @@ class _Scan:
                 frame = frame.filter(filter)
             if columns is not None:
                 frame = frame.select(columns)
-            return frame.collect()
+            collected = frame.collect()
+            # Arrow keeps what it read for reuse; a run that reads a million rows once would hold them for good.
+            pa.default_memory_pool().release_unused()
+            return collected
         except (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError):
             raise TableSchemaError(f"{self._what} has not the columns or types that were asked for") from None
         except Exception:  # noqa: BLE001 - Arrow and Polars raise many kinds; all become one clean error
@@ -849,32 +846,44 @@ class _Merged:
     merged: pl.DataFrame | None
     inserted: int
     updated: int
+    deleted: int = 0
 
 
-def _merge_rows(current: pl.DataFrame, incoming: pl.DataFrame, key: Sequence[str], order_by: str) -> _Merged:
-    """Merge `incoming` (unique by key) into `current`, both with the same columns."""
+def _merge_rows(
+    current: pl.DataFrame, incoming: pl.DataFrame, key: Sequence[str], order_by: str, gone: pl.Expr | None = None
+) -> _Merged:
+    """Merge `incoming` (unique by key) into what is not `gone` of `current`, both with the same columns."""
+    if current.is_empty():
+        return _Merged(incoming if incoming.height else None, incoming.height, 0)
     keys = list(key)
-    inserted = incoming.join(current.select(keys), on=keys, how="anti")
-    known = incoming.join(current.with_columns(pl.lit(True).alias("_known")), on=keys, how="inner", suffix="_current")
+    standing = current if gone is None else current.filter(~gone.fill_null(False))
+    inserted = incoming.join(standing.select(keys), on=keys, how="anti")
+    replaced = inserted.join(current.select(keys), on=keys, how="semi").height
+    deleted = current.height - standing.height - replaced
+    known = incoming.join(standing.with_columns(pl.lit(True).alias("_known")), on=keys, how="inner", suffix="_current")
     others = [name for name in incoming.columns if name not in keys]
     # A key column can serve as the order, too; then no update can be newer.
     before = pl.col(order_by if order_by in keys else f"{order_by}_current")
     not_older = pl.col(order_by).is_not_null() & (before <= pl.col(order_by)) | before.is_null()
     differs = pl.any_horizontal(*(pl.col(name).ne_missing(pl.col(f"{name}_current")) for name in others), pl.lit(False))
     updated = known.filter(not_older.fill_null(True) & differs).select(incoming.columns)
-    if not (inserted.height or updated.height):
+    if not (inserted.height or updated.height or deleted):
         return _Merged(None, 0, 0)
-    kept = current.join(updated.select(keys), on=keys, how="anti")
-    return _Merged(pl.concat([kept, updated, inserted]), inserted.height, updated.height)
+    kept = standing.join(updated.select(keys), on=keys, how="anti")
+    merged = pl.concat([kept, updated, inserted])
+    return _Merged(merged, inserted.height - replaced, updated.height + replaced, deleted)
 
 
 def _plan_buckets(
-    incoming: pl.DataFrame, files: Sequence[_DataFile], key: Sequence[str], buckets: int
+    incoming: pl.DataFrame, files: Sequence[_DataFile], key: Sequence[str], buckets: int, gone: pl.Expr | None
 ) -> list[tuple[int | None, pl.DataFrame, list[_DataFile]]]:
-    """(bucket, incoming rows, its current files) for each bucket that incoming rows fall into."""
+    """(bucket, incoming rows, its current files) for each bucket that incoming rows fall into; when rows may
+    be gone, for every bucket."""
+    cut = _cut(incoming, key, buckets)
+    stored = {file.bucket[1] for file in files if file.bucket is not None} if gone is not None else set()
     return [
-        (number, rows, [file for file in files if file.bucket == (buckets, number)])
-        for number, rows in sorted(_cut(incoming, key, buckets).items())
+        (number, cut.get(number, incoming.clear()), [file for file in files if file.bucket == (buckets, number)])
+        for number in sorted(stored | set(cut))
     ]
 
 

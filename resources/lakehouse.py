@@ -16,7 +16,7 @@ from merajut_assets.contracts.base import SourceFormat, Subject, System
 from merajut_assets.sources.reader import Location
 from resources.audit import AuditLog
 from resources.lake import Lake
-from resources.ledger import PrivacyLedger
+from resources.ledger import PrivacyLedger, StoredDraw
 from resources.publication import Publisher
 from resources.releases import ReleaseManifest, ReleaseRegister
 from resources.settings import REPOSITORY, Settings
@@ -38,15 +38,15 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
 
     @cached_property
     def vault(self) -> KeyVault:
-        return KeyVault(self.settings.vault, self.settings.keys)
+        return KeyVault(self.settings.vault, self.settings.keys, self.settings.tombstones)
 
     @cached_property
     def audit(self) -> AuditLog:
-        return AuditLog(self.settings.audit_log)
+        return AuditLog(self.settings.audit_log, self.vault)
 
     @cached_property
     def ledger(self) -> PrivacyLedger:
-        return PrivacyLedger(self.settings.ledger)
+        return PrivacyLedger(self.settings.ledger, self.stored_draws)
 
     @cached_property
     def lake(self) -> Lake:
@@ -96,6 +96,21 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
             frame = self.lake.read(table)
         self.audit.append("decryption", table=table, release=release, rows=frame.height)
         return frame
+
+    def stored_draws(self) -> list[StoredDraw]:
+        """Every draw of a statistic that the lake has stored, with its charge as far as the history goes back."""
+        draws = []
+        for table in self.lake.tables("statistics"):
+            _, stakeholder, name = table.split("/")
+            paid = {
+                (str(facts["release"]), int(facts["charge"]))
+                for facts in (commit["facts"] for commit in self.lake.history(table))
+                if "release" in facts and "charge" in facts
+            }
+            kept = {partition["release"] for partition in self.lake.partitions(table)}
+            draws += [StoredDraw(stakeholder, release, name, charge) for release, charge in paid]
+            draws += [StoredDraw(stakeholder, release, name, None) for release in kept - {one for one, _ in paid}]
+        return draws
 
     def token_key(self, subject: Subject) -> bytes:
         return self.vault.named_key(f"token/{subject}")

@@ -7,15 +7,20 @@ drawn: a crash in between loses budget, never privacy.
 States of a charge: `pending` (booked, figures not stored yet), `committed` (figures stored), `lost`
 (superseded, its figures may have been seen by nobody, but that cannot be known: it counts to the
 year, no longer to the release).
+
+Who knows which figures are stored (the lake) is the ledger's witness: a ledger without a charge for one of
+them was lost or replaced by an older one, and would pay for a second draw. It books nothing any more.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
@@ -55,8 +60,26 @@ class AlreadyCharged(LedgerError):
     """The figures of this name are paid for and stored; they are to be read, not drawn again."""
 
 
+class ForgetfulLedger(LedgerError):
+    """Figures or rows are stored that the ledger does not know. Names them and the remedy."""
+
+
 class RepeatedReleaseRefused(LedgerError):
     """Another child-level release of the same dataset went to the same stakeholder before."""
+
+
+@dataclass(frozen=True)
+class StoredDraw:
+    """Figures of a statistic that are stored; `charge` is the number of the charge that paid for them, None
+    where it is not on record."""
+
+    stakeholder: str
+    release: str
+    name: str
+    charge: int | None
+
+    def __str__(self) -> str:
+        return f"{self.stakeholder}/{self.name} of {self.release}"
 
 
 @dataclass(frozen=True)
@@ -98,10 +121,14 @@ class ChildRelease:
 
 
 class PrivacyLedger:
-    """The ledger in an SQLite database, for several processes at once. Made on first use."""
+    """The ledger in an SQLite database, for several processes at once. Made on first use.
 
-    def __init__(self, database: Path) -> None:
+    `witness` tells which figures are stored.
+    """
+
+    def __init__(self, database: Path, witness: Callable[[], Iterable[StoredDraw]] = tuple) -> None:
         self.database = Path(database)
+        self._witness = witness
 
     # ── budget ───────────────────────────────────────────────────────────────────────────
 
@@ -116,16 +143,20 @@ class PrivacyLedger:
         *,
         limit_per_release: float,
         limit_per_year: float,
+        limit_of_all_per_year: float | None = None,
         delta_limit_per_release: float = 0.0,
         delta_limit_per_year: float = 0.0,
     ) -> int:
         """Book ε and δ for the statistic `name` before its noise is drawn; returns the charge's id.
 
         Limits hold per stakeholder and category, for the release and for its calendar year (the first
-        four digits of `release`). δ limits are 0 unless given: approximate privacy must be allowed
+        four digits of `release`). `limit_of_all_per_year` bounds the ε of the year over all stakeholders and
+        categories together, lost charges included. δ limits are 0 unless given: approximate privacy must be allowed
         expressly. A pending charge of the same name is taken for crashed and becomes lost.
-        Raises BudgetExceeded, or AlreadyCharged when the figures of that name are stored already.
+        Raises BudgetExceeded, AlreadyCharged when the figures of that name are stored already, and
+        ForgetfulLedger.
         """
+        self._refuse_forgetful()
         year = _year(release)
         cost = _units_of(epsilon, delta, ROUND_CEILING)
         per_release = _units_of(limit_per_release, delta_limit_per_release, ROUND_FLOOR)
@@ -137,6 +168,11 @@ class PrivacyLedger:
             budget = f"{stakeholder}, category {category}, release {release}"
             _refuse_excess(budget, f"release {release}", by_release, cost, per_release)
             _refuse_excess(budget, f"year {year}", by_year, cost, per_year)
+            if limit_of_all_per_year is not None:
+                of_all = connection.execute("SELECT coalesce(sum(epsilon), 0) FROM charge WHERE year = ?", (year,))
+                limit = _units(limit_of_all_per_year, _EPSILON_UNIT, ROUND_FLOOR)
+                spent = (int(of_all.fetchone()[0]), 0)
+                _refuse_excess(f"all stakeholders together, {budget}", f"year {year}", spent, (cost[0], 0), (limit, 0))
             cursor = connection.execute(
                 "INSERT INTO charge (stakeholder, category, release, year, name, epsilon, delta, state, charged_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
@@ -165,6 +201,27 @@ class PrivacyLedger:
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE charge SET state = 'lost', settled_at = ? WHERE charge_id = ?", (_now(), charge_id)
+            )
+
+    def forgotten(self) -> list[StoredDraw]:
+        """Figures that are stored, and for which this ledger has no charge: it was lost, or is an older one."""
+        stored = sorted(set(self._witness()), key=lambda draw: (draw.stakeholder, draw.name, draw.release))
+        if not stored:
+            return []
+        with self._reading() as connection:
+            rows = connection.execute("SELECT stakeholder, release, name, charge_id FROM charge").fetchall()
+        known = {StoredDraw(stakeholder, release, name, charge) for stakeholder, release, name, charge in rows}
+        known |= {replace(draw, charge=None) for draw in known}
+        return [draw for draw in stored if draw not in known]
+
+    def _refuse_forgetful(self) -> None:
+        forgotten = self.forgotten()
+        if forgotten:
+            more = f" and {len(forgotten) - 3} more" if len(forgotten) > 3 else ""
+            raise ForgetfulLedger(
+                f"the privacy ledger knows no charge for {', '.join(map(str, forgotten[:3]))}{more}, which is stored: "
+                f"it was lost or replaced by an older one; put the newest {self.database.name} back, since nothing is "
+                "drawn until then"
             )
 
     def committed(self, stakeholder: str, release: str, name: str) -> int | None:
@@ -295,7 +352,8 @@ class PrivacyLedger:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection of its own for each operation: operations are few, and so forks and threads are safe."""
-        self.database.parent.mkdir(parents=True, exist_ok=True)
+        self.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _keep_private(self.database)
         connection = sqlite3.connect(self.database, timeout=_BUSY_SECONDS, isolation_level=None)
         try:
             try:
@@ -342,6 +400,16 @@ class PrivacyLedger:
             yield connection
         finally:
             connection.close()
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file of the database readable by its owner alone; SQLite gives its log the same mode."""
+    try:
+        # An existing file is not opened: closing it would release the locks of this process's own connections.
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+    except FileNotFoundError:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _sums(connection: sqlite3.Connection, stakeholder: str, category: str, where: str, value: Any) -> tuple[int, int]:

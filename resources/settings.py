@@ -80,12 +80,22 @@ class Settings:
         return self.data_directory / "published"
 
     @property
+    def analyst(self) -> Path:
+        """What analysts build with dbt from the released warehouse."""
+        return self.data_directory / "analyst"
+
+    @property
     def vault(self) -> Path:
         return self.data_directory / "vault" / "vault.sqlite"
 
     @property
     def keys(self) -> Path:
         return self.data_directory / "keys"
+
+    @property
+    def tombstones(self) -> Path:
+        """Beside the certificates of erasures: evidence, which is not restored with the vault."""
+        return self.data_directory / "compliance" / "erasures" / "tombstones"
 
     @property
     def audit_log(self) -> Path:

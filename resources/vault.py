@@ -7,6 +7,11 @@ exception or representation shows an id or a key.
 Master key file: one line per version of the key-encryption key, `<version> <base64 of 32 bytes>`.
 There is one line, except while a rotation is under way. Rotation destroys the older version, so that
 older backups of the vault cannot be opened any more, and with them the keys that erasures destroyed.
+
+What a backup of the vault would take back is known outside it, too: the register of tombstones lists the
+keyed hashes of everybody erased, one line each, `<kind> <hash>`. A vault that lacks one of them hands out no
+key of a person or a file. The other way round, the vault keeps watermarks: how far files that only grow (the
+audit log, the pointers of publications) had come, so that older copies of those show.
 """
 
 from __future__ import annotations
@@ -54,6 +59,8 @@ CREATE TABLE file_key (
     key_id TEXT PRIMARY KEY, wrapped BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE named_key (
     purpose TEXT PRIMARY KEY, wrapped BLOB) STRICT, WITHOUT ROWID;
+CREATE TABLE watermark (
+    name TEXT PRIMARY KEY, number INTEGER NOT NULL, digest TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 
@@ -69,8 +76,20 @@ class FileKeyDestroyed(VaultError):
     """The key of a file was destroyed on purpose; nobody can read the file any more."""
 
 
+class ForgetfulVault(VaultError):
+    """The vault is older than an erasure: it would hand out keys that were destroyed. Names the remedy."""
+
+
 class NamedKeyDestroyed(VaultError):
     """The key of a purpose was destroyed on purpose; what it produced can no longer be linked."""
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far something had come: a number that only grows, and a digest of what it was then."""
+
+    number: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -138,17 +157,20 @@ class KeyVault:
     ----------
     database: the SQLite file.
     key_directory: holds `master.key`, `analyst.key` and `stakeholders/`; all 0600 in 0700 folders.
+    tombstones: the register of tombstones; lies apart from the vault, so that it is not restored with it.
     """
 
-    def __init__(self, database: Path, key_directory: Path) -> None:
+    def __init__(self, database: Path, key_directory: Path, tombstones: Path | None = None) -> None:
         self.database = Path(database)
         self.key_directory = Path(key_directory)
+        self.tombstones = tombstones
+        self._remembers_all = False
         self._local = threading.local()
 
-    def __getstate__(self) -> dict[str, Path]:
-        return {"database": self.database, "key_directory": self.key_directory}
+    def __getstate__(self) -> dict[str, Path | None]:
+        return {"database": self.database, "key_directory": self.key_directory, "tombstones": self.tombstones}
 
-    def __setstate__(self, state: dict[str, Path]) -> None:
+    def __setstate__(self, state: dict[str, Path | None]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     @property
@@ -166,7 +188,9 @@ class KeyVault:
 
         Missing keys are made when `create`. Ids whose key was destroyed stay absent from the result for
         ever; with `create=False`, so do ids never seen. Nulls must be left out by the caller.
+        Raises ForgetfulVault.
         """
+        self._refuse_forgetful()
         unique = list(dict.fromkeys(ids))
         if not unique:
             return {}
@@ -202,6 +226,7 @@ class KeyVault:
             )
             changed = connection.total_changes - before
         self._empty_log()
+        self._register_tombstones()
         return changed
 
     def destroyed(self, subject: str, ids: Sequence[str]) -> set[str]:
@@ -216,6 +241,67 @@ class KeyVault:
         with self._snapshot():
             (count,) = self._connection().execute("SELECT count(*) FROM subject_key WHERE wrapped IS NULL").fetchone()
         return int(count)
+
+    def forgotten(self) -> int:
+        """How many registered tombstones the vault lacks: more than none when it is older than an erasure."""
+        return len(self._missing_tombstones())
+
+    def destroy_again(self) -> int:
+        """Put back the tombstones that a restored vault lacks, destroying those keys again; returns how many.
+
+        Ids are hashed under a key of the vault itself: a vault that was made anew, rather than restored, gets
+        tombstones that fit nobody. Its raw rows are unreadable anyway.
+        """
+        missing = self._missing_tombstones()
+        with self._transaction() as (connection, _):
+            connection.executemany(
+                "INSERT INTO subject_key VALUES (?, ?, NULL) ON CONFLICT DO UPDATE SET wrapped = NULL", missing
+            )
+        self._empty_log()
+        return len(missing)
+
+    def _refuse_forgetful(self) -> None:
+        """Checked once by each vault object: a vault is not exchanged under a running process."""
+        if self._remembers_all:
+            return
+        forgotten = self.forgotten()
+        if forgotten:
+            raise ForgetfulVault(
+                f"the key vault is older than {forgotten} erased source id(s): it would bring erased people back; put "
+                "the newest vault.sqlite and master.key back, or, when they are lost, restore lake, vault, ledger and "
+                "audit log from one backup and run `merajut erase-again`"
+            )
+        self._remembers_all = True
+
+    def _missing_tombstones(self) -> list[tuple[str, bytes]]:
+        registered = self._registered_tombstones()
+        if not registered or not self.database.exists():
+            return sorted(registered)
+        with self._snapshot():
+            return sorted(registered - self._known_tombstones())
+
+    def _known_tombstones(self) -> set[tuple[str, bytes]]:
+        return set(self._connection().execute("SELECT subject, id_hash FROM subject_key WHERE wrapped IS NULL"))
+
+    def _registered_tombstones(self) -> set[tuple[str, bytes]]:
+        if self.tombstones is None or not self.tombstones.exists():
+            return set()
+        try:
+            pairs = (line.split(" ") for line in self.tombstones.read_text(encoding="ascii").splitlines())
+            return {(subject, bytes.fromhex(id_hash)) for subject, id_hash in pairs}
+        except ValueError:
+            raise VaultError(
+                f"the register of tombstones, {self.tombstones.name}, is damaged; restore it from a backup"
+            ) from None
+
+    def _register_tombstones(self) -> None:
+        """After the keys are destroyed: killed in between, the erasure is unfinished and is called again."""
+        if self.tombstones is None:
+            return
+        with exclusive(self.key_directory / ".lock"):
+            everybody = sorted(self._known_tombstones() | self._registered_tombstones())
+            lines = [f"{subject} {id_hash.hex()}\n" for subject, id_hash in everybody]
+            write_atomically(self.tombstones, "".join(lines).encode(), mode=0o600)
 
     def _id_hashes(self, subject: str, ids: Sequence[str]) -> list[bytes]:
         hasher, prefix = Hasher(self.named_key(_IDENTITY_PURPOSE)), f"{subject}\0".encode()
@@ -272,7 +358,9 @@ class KeyVault:
         return made
 
     def file_key(self, key_id: str) -> bytes:
-        """The key of one file. Raises FileKeyDestroyed, or VaultError for a key this vault never made."""
+        """The key of one file. Raises FileKeyDestroyed, ForgetfulVault, or VaultError for a key this vault
+        never made."""
+        self._refuse_forgetful()
         with self._snapshot() as cipher:
             row = self._connection().execute("SELECT wrapped FROM file_key WHERE key_id = ?", (key_id,)).fetchone()
             if row is None:
@@ -348,6 +436,24 @@ class KeyVault:
             raise VaultError(f"the key {purpose!r} could not be stored")
         return key
 
+    # ── watermarks ───────────────────────────────────────────────────────────────────────
+
+    def watermark(self, name: str) -> Watermark | None:
+        """How far `name` had come, or None. Asking makes no vault."""
+        if not self.database.exists():
+            return None
+        row = self._connection().execute("SELECT number, digest FROM watermark WHERE name = ?", (name,)).fetchone()
+        return None if row is None else Watermark(int(row[0]), str(row[1]))
+
+    def raise_watermark(self, name: str, number: int, digest: str) -> None:
+        """Record that `name` has come to `number`; a smaller number than the recorded one changes nothing."""
+        with self._transaction() as (connection, _):
+            connection.execute(
+                "INSERT INTO watermark VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET number = excluded.number, digest = excluded.digest WHERE excluded.number >= number",
+                (name, number, digest),
+            )
+
     # ── keys that other people hold ──────────────────────────────────────────────────────
 
     def stakeholder_key(self, stakeholder: str) -> str:
@@ -370,9 +476,10 @@ class KeyVault:
 
         One transaction: other processes wait, then read the master key file again. Killed half-way, the
         version that the database names stays in force, and the next to open the vault drops the other.
-        Returns the new version.
+        Returns the new version. Raises ForgetfulVault: rotating an older vault would lock out the newest one.
         """
         self.open()
+        self._refuse_forgetful()
         with exclusive(self.key_directory / ".lock"):
             with self._transaction() as (connection, old):
                 new = KeyEncryptionKey(old.version + 1, os.urandom(KEY_BYTES))

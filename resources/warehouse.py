@@ -4,7 +4,11 @@ Here belongs where these files are and how one becomes the released one. Which t
 whether they are verified, is decided before. The whole warehouse opens with the analyst key.
 
     build/<release>.duckdb          the pipeline's: protected tables, then what dbt makes of them
+    build/<release>.models.json     by which SQL each of its models was made
     released/<release>-<n>.duckdb   a finished copy; released/current.json points at the one in force
+
+The numbers of copies go on counting, also after copies were withdrawn: to a process that has had a file open,
+another file of its name looks like the old one.
 """
 
 from __future__ import annotations
@@ -50,6 +54,8 @@ class Warehouse:
         path = self.build_path(release)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._writing(release):
+            if not path.exists():
+                self._models_path(release).unlink(missing_ok=True)  # it told of a file that was removed
             connection = connect(path, self.vault.analyst_key(), read_only=False)
             try:
                 write_tables(connection, schema, tables)
@@ -78,6 +84,33 @@ class Warehouse:
             ).fetchall()
         return [name for (name,) in rows]
 
+    def record_models(self, release: str, digests: Mapping[str, str | None]) -> None:
+        """Remember the digest of the SQL by which each model was built; None forgets a model."""
+        path = self._models_path(release)
+        with self._writing(release):
+            known = {**self.models(release), **digests}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kept = {model: digest for model, digest in known.items() if digest is not None}
+            write_atomically(path, json.dumps(kept, indent=1, sort_keys=True).encode())
+
+    def models(self, release: str) -> dict[str, str]:
+        """Digest of the SQL by model, of the models in a build file; empty without a file. Needs no vault."""
+        if not self.build_path(release).exists():
+            return {}
+        try:
+            return {
+                str(model): str(digest) for model, digest in json.loads(self._models_path(release).read_bytes()).items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError):
+            raise DatabaseFileError(
+                f"{self._models_path(release).name} is damaged; remove it and materialise the marts again"
+            ) from None
+
+    def _models_path(self, release: str) -> Path:
+        return self.build_path(release).with_suffix(".models.json")
+
     def open_build(self, release: str) -> duckdb.DuckDBPyConnection:
         """A read-only connection to a build file. Close it: while it is open, nobody can write the file."""
         return connect(self.build_path(release), self.vault.analyst_key(), read_only=True)
@@ -98,22 +131,22 @@ class Warehouse:
             current = self._current()
             is_superseded = current is not None and release < current["release"]
             is_same = current is not None and current["digest"] == digest
-            if current and (is_superseded or is_same) and (self.root / "released" / current["file"]).exists():
-                return self.root / "released" / str(current["file"])
             folder = self.root / "released"
+            if current and current["file"] and (is_superseded or is_same) and (folder / current["file"]).exists():
+                return folder / str(current["file"])
             folder.mkdir(parents=True, exist_ok=True)
-            number = 1 + max((self._number(path) for path in folder.glob(f"{release}-*.duckdb")), default=0)
+            given = [self._number(path) for path in folder.glob("*.duckdb")]
+            number = 1 + max([*given, current["number"] if current else 0])
             target = folder / f"{release}-{number}.duckdb"
             _copy(build, target)
-            pointer = {"file": target.name, "release": release, "number": number, "digest": digest}
-            write_atomically(folder / "current.json", json.dumps(pointer, indent=1).encode())
+            self._point({"file": target.name, "release": release, "number": number, "digest": digest})
             self._prune(folder, target)
         return target
 
     def released(self) -> Path | None:
-        """The released file in force, or None before the first release. Needs no vault."""
+        """The released file in force, or None before the first release or after a withdrawal. Needs no vault."""
         current = self._current()
-        return None if current is None else self.root / "released" / str(current["file"])
+        return None if current is None or not current["file"] else self.root / "released" / str(current["file"])
 
     def open_released(self) -> duckdb.DuckDBPyConnection:
         """A read-only connection to the released file in force."""
@@ -121,6 +154,32 @@ class Warehouse:
         if path is None:
             raise DatabaseFileError("nothing was released yet; run a release first")
         return connect(path, self.vault.analyst_key(), read_only=True)
+
+    def withdraw(self, release: str) -> int:
+        """Remove the build file and every released copy of a release; returns how many files there were.
+
+        When one of them is in force, none is afterwards, until a release is copied again. Readers who have a
+        file open keep it until they close it. Killed in between, the next call completes."""
+        with self._writing(release), exclusive(self.root / ".locks" / "released.lock"):
+            copies = {path: _RELEASED_FILE.fullmatch(path.name) for path in (self.root / "released").glob("*.duckdb")}
+            files = [path for path, name in copies.items() if name is not None and name["release"] == release]
+            build = self.build_path(release)
+            files += [
+                path
+                for path in (build.with_name(build.name + ".wal"), self._models_path(release), build)
+                if path.exists()
+            ]
+            current = self._current()
+            if current is not None and current["release"] == release and current["file"]:
+                self._point({**current, "file": None, "digest": None})
+            for path in files:
+                path.unlink()
+            for stray in (self.root / "released").glob(".*.part"):
+                stray.unlink(missing_ok=True)
+        return len(files)
+
+    def _point(self, pointer: Mapping[str, Any]) -> None:
+        write_atomically(self.root / "released" / "current.json", json.dumps(dict(pointer), indent=1).encode())
 
     def _writing(self, release: str) -> Any:
         return exclusive(self.root / ".locks" / f"build-{release}.lock", 600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -12,20 +13,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from merajut_assets import cli
 from merajut_assets.command import exits
 from merajut_assets.command.alone import LOCK
 from merajut_assets.command.figures import figures_of, important
-from merajut_assets.command.prompt import statements
+from merajut_assets.command.prompt import converse, execute, statements
+from merajut_assets.command.typed import typed
 from merajut_assets.compliance.certificates import Certificate, ErasureReason, ErasureRegister, PublishedBefore
 from merajut_assets.contracts.base import Subject
+from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lakehouse import Lakehouse
 from resources.locks import exclusive
+from tests.resources.planted import backup_of
 
 REPOSITORY = Path(__file__).parents[1]
 SECRET = "PENANDA-RAHASIA-7f3a"
@@ -110,6 +116,7 @@ def test_the_promised_commands_are_there() -> None:
         "erase",
         "audit verify",
         "audit show",
+        "erase-again",
         "restore",
     } <= names
 
@@ -264,6 +271,44 @@ def test_statements_may_span_lines() -> None:
     assert list(statements(lines)) == ["SELECT 1", ".help", "SELECT 2", "SELECT 3"]
 
 
+def test_the_words_of_other_prompts_work_here() -> None:
+    """Whoever types exit; or quit wants to leave, and not to read about a syntax error."""
+    assert list(statements(["exit"])) == [".exit"]
+    assert list(statements(["SELECT 1", "exit;", "QUIT;", " help "])) == ["SELECT 1\nexit", ".quit", ".help"]
+    assert list(statements([".TABLES;"])) == [".tables"]
+
+
+def _said(width: int, connection: duckdb.DuckDBPyConnection, *lines: str) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    converse(connection, iter(lines), console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_prompt_says_how_to_leave_lists_tables_and_leaves(published: Lakehouse) -> None:
+    """A newcomer has nothing but the prompt."""
+    with published.publisher.open("government") as connection:
+        said = _said(80, connection, ".tables", "SELEC 1;", "exit", "SELECT 42;")
+    first, *rest = said.splitlines()
+    for word in (".tables", "help", "exit", "quit"):
+        assert word in first
+    assert any("counts" in line for line in rest)
+    assert "Parser Error" in said
+    assert "42" not in said
+
+
+def test_a_result_wider_than_the_terminal_is_shown_row_by_row() -> None:
+    """Squeezed into columns of three letters, a mart of fifteen columns cannot be read."""
+    with duckdb.connect(":memory:") as connection:
+        columns = ", ".join(f"'[red]value {number}' AS column_{number}" for number in range(12))
+        narrow, wide = (Console(file=io.StringIO(), width=width) for width in (60, 400))
+        for console in (narrow, wide):
+            execute(connection, f"SELECT {columns} FROM range(2)", console)
+    lines = narrow.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line for line in lines if line.startswith("row ")] == ["row 1", "row 2"]
+    assert "  column_11  [red]value 11" in [line.rstrip() for line in lines]
+    assert "row 1" not in wide.file.getvalue()  # type: ignore[attr-defined]
+
+
 # ── audit, keys, status ──────────────────────────────────────────────────────────────────
 
 
@@ -281,6 +326,81 @@ def test_a_changed_audit_log_ends_with_1(lakehouse: Lakehouse) -> None:
     code, said, _ = invoke("audit", "verify", "--json")
     assert code == 1
     assert json.loads(said)["first_broken"] == 2
+
+
+def test_an_emptied_audit_log_ends_with_1(lakehouse: Lakehouse) -> None:
+    """Log and head once lay side by side: without both, the log was a new one and intact."""
+    lakehouse.audit.append("landing", rows=1)
+    shutil.rmtree(lakehouse.settings.audit_log.parent)
+    code, _, err = invoke("audit", "verify")
+    assert (code, "the log is missing" in err) == (1, True)
+    state = json.loads(invoke("status", "--json")[1])
+    assert not state["audit"]["is_intact"]
+    assert "restore log and key vault" in invoke("status")[1].splitlines()[0]
+
+
+def test_a_vault_older_than_an_erasure_is_told_by_status_and_verify(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    """Found by whoever looks, before a run refuses to go on."""
+    lakehouse.vault.subject_keys("child", ["panti:1"])
+    backup_of(lakehouse.vault, tmp_path / "backup.sqlite")
+    lakehouse.vault.destroy_subject("child", "panti:1")
+    vault = lakehouse.settings.vault
+    for file in vault.parent.iterdir():
+        file.unlink()
+    shutil.copy(tmp_path / "backup.sqlite", vault)
+    code, said, _ = invoke("audit", "verify", "--json")
+    assert (code, json.loads(said)["forgotten_erasures"]) == (1, 1)
+    code, _, err = invoke("audit", "verify")
+    assert (code, "1 erased source id(s)" in err) == (1, True)
+    state = json.loads(invoke("status", "--json")[1])
+    assert state["erasures"]["forgotten"] == 1
+    assert "erase-again" in state["problems"][0]
+    assert "To do: the key vault does not know 1" in invoke("status")[1]
+    code, _, err = invoke("keys", "rotate")
+    assert (code, "erase-again" in err) == (1, True)
+    assert invoke("erase-again")[0] == 0
+    assert invoke("audit", "verify")[0] == 0
+    assert invoke("keys", "rotate")[0] == 0
+
+
+def test_a_lost_ledger_is_told_by_status(lakehouse: Lakehouse) -> None:
+    figures = pl.DataFrame({"value": [1.0], "release": ["2026-10"]})
+    table, facts = "statistics/media/children_in_care", {"release": "2026-10", "charge": 7}
+    lakehouse.lake.overwrite(table, figures, partition={"release": "2026-10"}, facts=facts)
+    state = json.loads(invoke("status", "--json")[1])
+    assert state["ledger"]["forgotten"] == ["media/children_in_care of 2026-10"]
+    assert "the privacy ledger does not know media/children_in_care" in state["problems"][0]
+
+
+def test_a_replaced_publication_is_told_and_does_not_open(published: Lakehouse) -> None:
+    """An older file, or an older pointer, in the place of the one in force."""
+    older, current = published.publisher.list("government")
+    content = current.path.read_bytes()
+    shutil.copy(older.path, current.path)
+    code, _, err = invoke("open", "government", "-c", "SELECT 1")
+    assert (code, "not the file that was published" in err) == (1, True)
+    state = json.loads(invoke("status", "--json")[1])
+    assert [one["stakeholder"] for one in state["replaced"]] == ["government"]
+    assert "key:published/government" in state["problems"][0]
+    current.path.write_bytes(content)
+    assert json.loads(invoke("status", "--json")[1])["replaced"] == []
+    pointer = current.path.with_name("current.json")
+    pointer.write_text(pointer.read_text().replace("2026-10-2", "2026-09-1", 1))
+    assert json.loads(invoke("status", "--json")[1])["replaced"][0]["stakeholder"] == "government"
+    assert invoke("publish", "list", "government")[0] == 1
+
+
+def test_advice_can_be_typed_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `make demo` the command is in .venv/bin and on nobody's PATH."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "merajut"):
+        (programs / name).touch(mode=0o700)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.chdir(tmp_path)
+    assert typed("status") == ".venv/bin/merajut status"
+    monkeypatch.setenv("PATH", str(programs))
+    assert typed("status") == "merajut status"
 
 
 def test_keys_are_rotated_and_everything_still_opens(published: Lakehouse) -> None:
@@ -373,7 +493,7 @@ def test_a_run_killed_on_the_way_is_completed_and_a_complete_release_left_alone(
         assert leftover not in completed.stdout + completed.stderr
 
     pointers = {path: path.read_bytes() for path in (data / "published").rglob("current.json")}
-    assert len(pointers) == 5
+    assert {path.parent.name for path in pointers} == set(stakeholder_policies())
     again = in_a_process("run", data=data)
     assert again.returncode == 0
     assert f"Release {release} is complete and stays as it is; nothing changed" in again.stdout

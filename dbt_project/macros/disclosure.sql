@@ -16,6 +16,19 @@
     round(cast({{ part }} as double) / nullif({{ whole }}, 0), {{ digits }})
 {%- endmacro %}
 
+{#
+  Share of people who have something, or null when fewer than `minimum_contributors` have it or lack it: a share of
+  0 or 1 tells of everybody, and one close to it of nearly everybody.
+#}
+{% macro share_of_people(part, whole, digits=2) -%}
+    case
+        when
+            {{ part }} >= {{ var('minimum_contributors') }}
+            and {{ whole }} - {{ part }} >= {{ var('minimum_contributors') }}
+        then {{ share(part, whole, digits) }}
+    end
+{%- endmacro %}
+
 {# A noisy count as a count of people: not below zero. `greatest` would make a withheld figure a zero. #}
 {% macro not_negative(figure) -%}
     case when {{ figure }} < 0 then 0 else {{ figure }} end

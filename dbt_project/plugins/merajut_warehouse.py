@@ -81,11 +81,18 @@ def released_file(data: Path) -> Path:
     """The released warehouse in force. Raises DbtRuntimeError."""
     folder = data / "warehouse" / "released"
     try:
-        path = folder / str(json.loads((folder / "current.json").read_bytes())["file"])
+        pointer = json.loads((folder / "current.json").read_bytes())
+        name, release = pointer["file"], pointer.get("release")
     except FileNotFoundError:
         raise DbtRuntimeError("no release was made yet; run `make demo`") from None
     except (ValueError, KeyError, TypeError):
         raise DbtRuntimeError("released/current.json is damaged; remove it and release again") from None
+    if name is None:
+        raise DbtRuntimeError(
+            f"the warehouse of {release} was withdrawn because somebody was erased; "
+            f"run `merajut run --release {release}`"
+        )
+    path = folder / str(name)
     if not path.exists():
         raise DbtRuntimeError(f"{path.name} is gone although it is the release in force; run `make demo`")
     return path

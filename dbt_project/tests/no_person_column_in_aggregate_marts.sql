@@ -1,11 +1,16 @@
--- Marts about groups carry no column that stands for a person, neither a pseudonym nor a token. Row-level
--- data leave in research_dataset alone.
-{%- set aggregate_marts = [
-    ref('compliance_reporting'), ref('csr_impact'), ref('volunteer_metrics'), ref('campaign_metrics')
-] %}
-select column_name
-from information_schema.columns
-where
-    table_catalog = '{{ aggregate_marts[0].database }}'
-    and table_name in ({% for mart in aggregate_marts %}'{{ mart.identifier }}'{{ ', ' if not loop.last }}{% endfor %})
-    and (column_name like '%pseudonym%' or column_name like '%token%' or column_name like '%subject%')
+-- Marts about groups declare no column that stands for a person, neither a pseudonym nor a token: a mart may have one
+-- only when its meta says is_row_level. Contracts are enforced, so that the declared columns are the stored ones.
+-- What a column is named is judged here, what it is made of when the manifest is prepared.
+with person_columns (mart, column_name) as (
+    values
+        ('', '')
+        {%- for node in graph.nodes.values() if execute and node.resource_type == 'model' and node.fqn[1] == 'mart' and not node.config.meta.get('is_row_level') %}
+        {%- for column in node.columns if 'pseudonym' in column or 'token' in column or 'subject' in column %},
+        ('{{ node.name }}', '{{ column }}')
+        {%- endfor %}
+        {%- endfor %}
+)
+
+select mart, column_name
+from person_columns
+where mart <> ''

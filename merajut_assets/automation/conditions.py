@@ -20,14 +20,6 @@ FOLLOWS_LANDINGS: dg.AutomationCondition = (
     & ~dg.AutomationCondition.in_progress()
 ).with_label("follows_landings")
 
-
-def once_per_release(cron: str) -> dg.AutomationCondition:
-    """Fires at a tick of `cron` (UTC), for the release of the last complete month only."""
-    return (
-        dg.AutomationCondition.cron_tick_passed(cron, "UTC") & dg.AutomationCondition.in_latest_time_window()
-    ).with_label("once_per_release")
-
-
 RELEASE_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=32))
 # Releases start by the monthly schedule alone: a condition beside it would start the same release twice.
 _RELEASE_LAYERS = ("protected", "statistics", "warehouse", "mart", "published")

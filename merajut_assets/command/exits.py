@@ -58,7 +58,8 @@ def explained(error: Exception) -> tuple[str, int]:
     from merajut_assets.failures import describe, is_own
 
     text = str(error) if is_own(error) else describe(error)
-    return text, BAD_INPUT if isinstance(error, _input_errors()) else PROBLEM
+    is_input = isinstance(error, _input_errors()) and not isinstance(error, _found_problems())
+    return text, BAD_INPUT if is_input else PROBLEM
 
 
 def _input_errors() -> tuple[type[Exception], ...]:
@@ -82,6 +83,13 @@ def _input_errors() -> tuple[type[Exception], ...]:
         UnknownSubject,
         WrongKeyError,
     )
+
+
+def _found_problems() -> tuple[type[Exception], ...]:
+    """What is amiss in the installation, though an error of input by its kind."""
+    from resources.publication import PublicationReplaced
+
+    return (PublicationReplaced,)
 
 
 def _say(text: str) -> None:

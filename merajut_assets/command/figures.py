@@ -14,6 +14,12 @@ from rich.table import Table
 
 LAYERS = ("raw", "conformed", "quarantine", "protected", "statistics", "warehouse", "mart", "published", "compliance")
 _SHOWN_PER_LAYER = 5
+_LEGEND = (
+    "rows in = passed + quarantined + left out. Left out: in raw rows of erased people; in conformed rows merged into "
+    "others, and below zero rows concluded from others; in protected people or groups that privacy withholds. Rows in "
+    "of protected are the people or groups that may be used at all. Quarantined in raw rows are marked only, and count "
+    "again in conformed; quarantine has rows of supporting tables, too."
+)
 _ROW_COUNT = "dagster/row_count"
 
 
@@ -22,7 +28,9 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures of one asset; None where a layer has no such figure. `protection` is such as "k 5" or "ε 0.1"."""
+    """Figures of one asset; None where a layer has no such figure. `protection` is such as "k 5" or "ε 0.1".
+
+    `rows_in` are `passed`, `quarantined` and `left_out` together."""
 
     key: tuple[str, ...]
     rows_in: int | None = None
@@ -40,6 +48,13 @@ class Figures:
     @property
     def table(self) -> str:
         return "/".join(self.key[1:])
+
+    @property
+    def left_out(self) -> int | None:
+        """Rows in that are neither among those passed nor quarantined; below zero where more came out."""
+        if self.rows_in is None or self.passed is None:
+            return None
+        return self.rows_in - self.passed - (self.quarantined or 0)
 
     @property
     def protection(self) -> str:
@@ -66,16 +81,26 @@ def figures_of(key: Sequence[str], metadata: Mapping[str, Any], seconds: float |
         return Figures(**common, quarantined=rows)
     if layer in ("protected", "statistics"):
         epsilon = metadata.get("epsilon")
+        rows_in, passed = _protected_rows(metadata, rows)
         return Figures(
             **common,
-            rows_in=_whole(metadata.get("rows_in")),
-            passed=rows,
+            rows_in=rows_in,
+            passed=passed,
             k=_whole(metadata.get("k")),
             epsilon=None if epsilon is None else float(epsilon),
         )
     if layer == "published":
         return Figures(**common, published=rows)
     return Figures(**common, passed=rows)
+
+
+def _protected_rows(metadata: Mapping[str, Any], rows: int | None) -> tuple[int | None, int | None]:
+    """(rows in, passed) of a protected dataset: people of whom a row is shown, or groups whose figures are."""
+    if "subjects" in metadata:
+        return _whole(metadata["subjects"]), rows
+    if "suppressed" in metadata and rows is not None:
+        return rows, rows - int(metadata["suppressed"])
+    return _whole(metadata.get("rows_in")), rows
 
 
 def _whole(value: Any) -> int | None:
@@ -87,10 +112,18 @@ def _whole(value: Any) -> int | None:
 
 def closing_table(figures: Iterable[Figures], title: str) -> Table:
     """One row per layer with its sums, and below it the rows worth looking at."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=_LEGEND,
+        caption_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("layer", no_wrap=True)
     table.add_column("table", overflow="fold")
-    for name in ("rows in", "passed", "quarantined", "published", "k reached", "seconds"):
+    for name in ("rows in", "passed", "quarantined", "left out", "published", "k reached", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     by_layer: dict[str, list[Figures]] = {}
     for one in figures:
@@ -134,6 +167,6 @@ def _sum(members: Sequence[Figures], value: Callable[[Figures], Number | None]) 
 
 
 def _cells(one: Figures) -> list[str]:
-    counts = [one.rows_in, one.passed, one.quarantined, one.published]
+    counts = [one.rows_in, one.passed, one.quarantined, one.left_out, one.published]
     seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
     return [*("" if count is None else f"{count:,}" for count in counts), one.protection, seconds]

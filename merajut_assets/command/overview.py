@@ -12,12 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from merajut_assets.command.completeness import missing_parts
+from merajut_assets.command.typed import typed
 from merajut_assets.compliance.certificates import ErasureRegister
-from merajut_assets.compliance.evidence import budgets
+from merajut_assets.compliance.evidence import budgets, forgotten_erasures, forgotten_releases
 from merajut_assets.conformed.build import last_build
 from merajut_assets.contracts import registry
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lakehouse import Lakehouse
+from resources.publication import DatabaseFileError, Publication, PublicationReplaced
+from resources.vault import WrongKeyError
 
 _COUNTS = frozenset({"rows", "refused", "quarantined"})
 
@@ -38,6 +41,7 @@ def gather(lakehouse: Lakehouse) -> dict[str, Any]:
         "releases": releases,
         "layers": layers,
         "publications": _publications(lakehouse),
+        "replaced": _replaced(lakehouse),
         "budgets": [
             {
                 "stakeholder": budget.stakeholder,
@@ -58,7 +62,9 @@ def gather(lakehouse: Lakehouse) -> dict[str, Any]:
         "erasures": {
             "people": lakehouse.vault.erasures() if lakehouse.settings.vault.exists() else 0,
             "unfinished": sum(not one.is_complete for one in ErasureRegister(lakehouse.settings).all()),
+            "forgotten": forgotten_erasures(lakehouse),
         },
+        "ledger": {"forgotten": forgotten_releases(lakehouse)},
     }
     return {**state, "problems": problems(state)}
 
@@ -66,21 +72,36 @@ def gather(lakehouse: Lakehouse) -> dict[str, Any]:
 def problems(state: dict[str, Any]) -> list[str]:
     """What somebody should look at, in words, the gravest first."""
     found = []
-    if not state["audit"]["is_intact"]:
-        found.append(f"the audit log is not intact from entry {state['audit']['first_broken']} on: run audit verify")
-    if state["erasures"]["unfinished"]:
+    audit, erasures, unknown = state["audit"], state["erasures"], state["ledger"]["forgotten"]
+    if erasures["forgotten"]:
         found.append(
-            f"{state['erasures']['unfinished']} erasure(s) are unfinished: call erase again for the same person"
+            f"the key vault does not know {erasures['forgotten']} erased source id(s) any more: put its newest files "
+            "back; when they are lost, restore lake, vault, ledger and audit log from one backup, then "
+            f"{typed('erase-again')}"
         )
+    if not audit["is_intact"]:
+        found.append(
+            f"the audit log is not intact from entry {audit['first_broken']} on ({audit['reason']}): "
+            "secure it as evidence, and restore log and key vault from one backup"
+        )
+    if unknown:
+        found.append(
+            f"the privacy ledger does not know {_several(unknown)}: put its newest file back, "
+            "since nothing is drawn until then"
+        )
+    found += [f"{one['stakeholder']}: {one['reason']}" for one in state["replaced"]]
+    if erasures["unfinished"]:
+        found.append(f"{erasures['unfinished']} erasure(s) are unfinished: erase the same person again")
     found += [
-        f"release {release['release']} is not complete ({', '.join(release['missing'][:3])}"
-        f"{' and more' if len(release['missing']) > 3 else ''}): run --release {release['release']}"
+        f"release {release['release']} is not complete ({_several(release['missing'])}): "
+        f"{typed('run --release ' + release['release'])}"
         for release in state["releases"]
         if release["missing"]
     ]
-    never = sum(table["version"] is None for table in state["layers"]["raw"])
-    if never:
-        found.append(f"{never} source table(s) were never landed: run")
+    if _is_empty(state):
+        found.append(f"Nothing was landed yet; begin with {typed('generate')}, then {typed('run')}")
+    elif never := sum(table["version"] is None for table in state["layers"]["raw"]):
+        found.append(f"{never} source table(s) were never landed: {typed('run')}")
     found += [
         f"conformed/{entity['table']} misses its aims: {entity['missed']}"
         for entity in state["layers"]["conformed"]
@@ -92,6 +113,14 @@ def problems(state: dict[str, Any]) -> list[str]:
         if budget["left"] <= 0
     ]
     return found
+
+
+def _is_empty(state: dict[str, Any]) -> bool:
+    return not state["releases"] and all(table["version"] is None for table in state["layers"]["raw"])
+
+
+def _several(names: list[str]) -> str:
+    return f"{', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"
 
 
 def _releases(lakehouse: Lakehouse) -> list[dict[str, Any]]:
@@ -106,10 +135,17 @@ def _releases(lakehouse: Lakehouse) -> list[dict[str, Any]]:
                     "cut_off": manifest.cut_off.isoformat(),
                     "pinned_at": manifest.pinned_at.isoformat(timespec="seconds"),
                     "entities": len(manifest.versions),
-                    "missing": missing_parts(lakehouse, instance, manifest.release),
+                    "missing": _missing(lakehouse, instance, manifest.release),
                 }
             )
     return rows
+
+
+def _missing(lakehouse: Lakehouse, instance: Any, release: str) -> list[str]:
+    try:
+        return missing_parts(lakehouse, instance, release)
+    except PublicationReplaced:
+        return ["published"]  # what was published cannot be told, and is a problem of its own
 
 
 def _instance(lakehouse: Lakehouse) -> Any:
@@ -177,10 +213,30 @@ def _publications(lakehouse: Lakehouse) -> list[dict[str, Any]]:
             "rows": sum(one.rows.values()),
             "published_at": one.published_at.isoformat(timespec="seconds"),
             "is_current": one.is_current,
+            "withdrawn_at": one.withdrawn_at.isoformat(timespec="seconds") if one.withdrawn_at else None,
         }
         for stakeholder in stakeholder_policies()
-        for one in lakehouse.publisher.list(stakeholder)
+        for one in _listed(lakehouse, stakeholder)
     ]
+
+
+def _listed(lakehouse: Lakehouse, stakeholder: str) -> list[Publication]:
+    try:
+        return lakehouse.publisher.list(stakeholder)
+    except PublicationReplaced:
+        return []  # told by `_replaced`
+
+
+def _replaced(lakehouse: Lakehouse) -> list[dict[str, str]]:
+    """Whose pointer, or file of the publication in force, is not what was published, and why."""
+    found = []
+    for stakeholder in stakeholder_policies():
+        try:
+            if lakehouse.publisher.current(stakeholder) is not None:
+                lakehouse.publisher.open(stakeholder).close()
+        except (PublicationReplaced, DatabaseFileError, WrongKeyError) as reason:
+            found.append({"stakeholder": stakeholder, "reason": str(reason)})
+    return found
 
 
 # ── showing ──────────────────────────────────────────────────────────────────────────────
@@ -188,9 +244,13 @@ def _publications(lakehouse: Lakehouse) -> list[dict[str, Any]]:
 
 def show(state: dict[str, Any], console: Console) -> None:
     layers = state["layers"]
-    if not any(table["version"] is not None for table in layers["raw"]) and not state["releases"]:
-        console.print("Nothing was landed yet; begin with: merajut generate, then merajut run")
+    if not state["problems"]:
+        console.print("Nothing to do.")
+    for problem in state["problems"]:
+        console.print(f"To do: {problem}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if _is_empty(state):
         return
+    console.print()
     console.print(_table("Releases", state["releases"], ("release", "cut_off", "pinned_at", "entities")))
     landed = [table for table in layers["raw"] if table["version"] is not None]
     console.print(_table("Raw", landed, ("table", "version", "rows", "refused", "landed_at")))
@@ -210,10 +270,6 @@ def show(state: dict[str, Any], console: Console) -> None:
     verdict = "intact" if audit["is_intact"] else f"NOT intact from entry {audit['first_broken']} on"
     console.print(f"Audit log: {audit['entries']} entries, {verdict}", highlight=False)
     console.print(f"Erased: {state['erasures']['people']} source id(s)", highlight=False)
-    if not state["problems"]:
-        console.print("Nothing to do.")
-    for problem in state["problems"]:
-        console.print(f"To do: {problem}", style="yellow", highlight=False, markup=False)
 
 
 def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:

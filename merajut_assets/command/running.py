@@ -29,6 +29,7 @@ from merajut_assets.command.alone import alone
 from merajut_assets.command.completeness import is_up_to_date, missing_parts
 from merajut_assets.command.exits import PROBLEM, BadInput
 from merajut_assets.command.figures import Figures, closing_table, figures_of
+from merajut_assets.command.typed import typed
 from merajut_assets.failures import OWN_PACKAGES
 from partitions import cut_off, latest_release, release_partitions, today_partition
 from resources.lakehouse import Lakehouse
@@ -80,14 +81,16 @@ def run_pipeline(release: str | None, select: str | None, only: Part | None, con
     now = datetime.now(UTC)
     wanted = _checked_release(release or latest_release(now.date()))
     with alone(settings) as instance, _quiet_streams() as terminal:
+        Lakehouse().vault.open()  # a wrong master key is told once, and not by every asset
+        _renew_manifest()
         from merajut_assets.definitions import build_defs
 
-        Lakehouse().vault.open()  # a wrong master key is told once, and not by every asset
         definitions = build_defs()
         chosen = None if select is None else _selected(definitions, select)
         runner = _Runner(definitions, instance, terminal)
         outcomes: list[Outcome] = []
         skipped: list[Figures] = []
+        unmade: list[str] = []
         parts = [
             (SYNC.name, today_partition(now), Part.SYNC),
             (RELEASE.name, wanted, Part.RELEASE),
@@ -101,16 +104,27 @@ def run_pipeline(release: str | None, select: str | None, only: Part | None, con
         for job, partition, part in parts:
             if (only is not None and part is not only) or not runner.selects(job, chosen):
                 continue
-            if outcomes and not outcomes[-1].is_good and part is Part.RELEASE:
-                break  # A release pins what conformed holds: it must not pin half of it.
             if part is Part.RELEASE and chosen is None and not missing_parts(Lakehouse(), instance, wanted):
                 skipped = stored_figures(instance, runner.assets(job), wanted)
                 continue
+            if unmade or (outcomes and not outcomes[-1].is_good and part is Part.RELEASE):
+                unmade.append(f"release {wanted}" if part is Part.RELEASE else f"the {job} about it")
+                continue  # A release pins what conformed holds: it must not pin half of it.
             outcomes.append(runner.run(job, partition, chosen))
             rest = runner.unaffected(job, outcomes[-1]) if part is Part.RELEASE and chosen is None else set()
             if rest:
                 outcomes.append(runner.run(job, partition, rest, continues=outcomes[-1].run_id))
-    return _show(console, wanted, outcomes, skipped)
+    return _show(console, wanted, outcomes, skipped, unmade)
+
+
+def _renew_manifest() -> None:
+    """A model that somebody has added, changed or removed is part of this run, and is judged before it."""
+    from merajut_assets.marts.project import ManifestError, prepare_manifest
+
+    try:
+        prepare_manifest()
+    except ManifestError as error:
+        raise BadInput(str(error)) from None
 
 
 def _checked_release(release: str) -> str:
@@ -314,7 +328,9 @@ def stored_figures(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey], pa
 # ── showing ──────────────────────────────────────────────────────────────────────────────
 
 
-def _show(console: Console, release: str, outcomes: list[Outcome], skipped: list[Figures]) -> int:
+def _show(
+    console: Console, release: str, outcomes: list[Outcome], skipped: list[Figures], unmade: Sequence[str] = ()
+) -> int:
     is_good = all(outcome.is_good for outcome in outcomes)
     figures = [one for outcome in outcomes for one in outcome.figures] + skipped
     console.print(closing_table(figures, f"Release {release}"))
@@ -325,6 +341,8 @@ def _show(console: Console, release: str, outcomes: list[Outcome], skipped: list
     for outcome in outcomes:
         if not outcome.succeeded and not any(problem.is_blocking for problem in outcome.problems):
             console.print(f"FAILED  {outcome.job}: the run ended without success", style="red", highlight=False)
+    if unmade:
+        console.print(_not_made(unmade, problems), style="red", highlight=False, markup=False)
     if skipped:
         changed = sum(outcome.changed for outcome in outcomes)
         news = f"{changed} tables have newer data, for the next release" if changed else "nothing changed"
@@ -334,13 +352,22 @@ def _show(console: Console, release: str, outcomes: list[Outcome], skipped: list
     return 0 if is_good else PROBLEM
 
 
+def _not_made(unmade: Sequence[str], problems: Iterable[Problem]) -> str:
+    """What was left out because something before it failed, and what to do."""
+    causes = ", ".join(dict.fromkeys(problem.place for problem in problems if problem.is_blocking))
+    return (
+        f"NOT MADE {' and '.join(unmade)}: a release pins what conformed holds, and {causes or 'the sync'} failed. "
+        "What was published before stays in force. Mend the cause named above and run the same command again"
+    )
+
+
 def _where_to_look(is_good: bool, outcomes: list[Outcome]) -> list[str]:
     runs = ", ".join(f"{outcome.job} {outcome.run_id[:8]}" for outcome in outcomes)
     looks = [
         f"Runs: {runs}" if runs else "",
         "Look at the graph:      make ui, then http://localhost:3000",
-        "What is stored:         merajut status",
-        "Open a published file:  merajut open government",
+        f"What is stored:         {typed('status')}",
+        f"Open a published file:  {typed('open government')}",
     ]
     again = [] if is_good else ["After mending the cause, run the same command again: it completes what is missing."]
     return ["", *(line for line in looks if line), *again]

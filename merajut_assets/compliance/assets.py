@@ -6,22 +6,34 @@ they tell about, and each can be made at any time.
 No postponed annotations here: Dagster reads that of the context at run time.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from merajut_assets.catalogue import freshness_policy
 from merajut_assets.compliance.certificates import ErasureRegister
-from merajut_assets.compliance.evidence import budgets, quality_trend, rows_of_erased, unfinished_erasures
+from merajut_assets.compliance.evidence import (
+    budgets,
+    forgotten_erasures,
+    forgotten_releases,
+    quality_trend,
+    rows_of_erased,
+    unfinished_erasures,
+)
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.failures import guarded
-from merajut_assets.policies.stakeholder import stakeholder_policies
+from merajut_assets.policies.stakeholder import epsilon_of_all_per_release, overall_policy, stakeholder_policies
+from merajut_assets.privacy.dp import protection
 from resources.lakehouse import Lakehouse
 
 LAYER = "compliance"
 OWNER = "team:compliance"
 _ENTRIES_SHOWN = 20
+# The daily job renews the evidence: so much older than what it tells about may it be.
+_RENEWED_EVERY_HOURS = 24
 _Column = tuple[str, str, str]  # name, type, description
 
 
@@ -43,7 +55,15 @@ def _options(
         "tags": {"layer": LAYER, "sensitivity": PrivacyClass.OPERATIONAL.value},
         "metadata": {"dagster/column_schema": dg.TableSchema(schema)},
         "deps": list(deps),
+        "freshness_policy": freshness_policy(_hours_of(deps) + _RENEWED_EVERY_HOURS),
     }
+
+
+def _hours_of(deps: Sequence[dg.AssetKey]) -> float:
+    """The shortest time within which what evidence rests on is renewed; a release is as fresh as its datasets."""
+    layers = {key.path[0] for key in deps}
+    contracts = registry.tables("conformed" if "conformed" in layers else "protected")
+    return min(contract.freshness_hours for contract in contracts.values())
 
 
 def _check(name: str, asset: str, description: str) -> dg.AssetCheckSpec:
@@ -169,40 +189,81 @@ def _privacy_budget() -> dg.AssetsDefinition:
         ("spent", "number", "ε spent, lost draws included"),
         ("limit", "number", "ε that the policy allows in a year"),
         ("left", "number", "ε that is left"),
+        ("largest_release", "number", "ε of the release that took most"),
     )
     name = "privacy_budget"
 
     @dg.asset(
         **_options(
             name,
-            "What was spent of every stakeholder's privacy budget (ε), and what is left of it.",
+            "What was spent of every stakeholder's privacy budget (ε), and what is left of it; last of each year the "
+            "sum over all of them, which bounds what recipients who put their figures together learn about one person.",
             {"sqlite"},
             columns,
             _statistics(),
         ),
-        check_specs=[_check("within_limits", name, "No release and no year took more than its policy allows")],
+        check_specs=[
+            _check(
+                "within_limits",
+                name,
+                "No release and no year took more than its policy allows, and everything stored is on the ledger",
+            )
+        ],
     )
     @guarded
     def privacy_budget(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
-        states = budgets(lakehouse)
+        states, forgotten = budgets(lakehouse), forgotten_releases(lakehouse)
         exceeded = [
             f"{state.stakeholder} {state.category} {state.year}" for state in states if not state.is_within_limits
         ]
         rows = [
-            (state.stakeholder, state.category, state.year, f"{state.spent:g}", f"{state.limit:g}", f"{state.left:g}")
+            (
+                state.stakeholder,
+                state.category,
+                state.year,
+                *(f"{figure:g}" for figure in (state.spent, state.limit, state.left, state.largest_release)),
+            )
             for state in states
         ]
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": len(states),
                 "balance": dg.MetadataValue.md(_markdown([column for column, _, _ in columns], rows)),
+                "what_epsilon_means": dg.MetadataValue.md(
+                    _markdown(("stakeholder", "statistic", "meaning"), _meanings())
+                ),
             },
             check_results=[
-                dg.AssetCheckResult(passed=not exceeded, metadata={"exceeded": ", ".join(exceeded) or "none"})
+                dg.AssetCheckResult(
+                    passed=not exceeded and not forgotten,
+                    metadata={
+                        "exceeded": ", ".join(exceeded) or "none",
+                        "not_on_the_ledger": ", ".join(forgotten) or "none",
+                    },
+                )
             ],
         )
 
     return privacy_budget
+
+
+def _meanings() -> list[tuple[str, str, str]]:
+    """Of every statistic, and of all together, what its ε means for one child."""
+    rows = [
+        (policy.stakeholder, name, _meaning(policy.epsilon(name), statistic.measure == "child_count"))
+        for policy in stakeholder_policies().values()
+        for name, statistic in policy.statistics.items()
+    ]
+    of_release, of_year = epsilon_of_all_per_release(), overall_policy().epsilon_per_year
+    together = (
+        f"Recipients who put all figures of a release together have ε = {of_release:g}, and the odds can change by a "
+        f"factor of {math.exp(of_release):,.0f}; in a year ε is {of_year:g} at most, which promises next to nothing"
+    )
+    return [*rows, ("all", "all", together)]
+
+
+def _meaning(epsilon: float, is_count: bool) -> str:
+    return str(protection(epsilon, is_count=is_count)["meaning"])
 
 
 # ── erasures ─────────────────────────────────────────────────────────────────────────────
@@ -215,7 +276,11 @@ def _erasure_register() -> dg.AssetsDefinition:
         ("reason", "text", "Why, as a category"),
         ("completed_at", "text", "When everything was removed, UTC; empty while it is not"),
         ("rows_removed", "integer", "Rows removed from stored tables"),
-        ("published_before", "integer", "Publications made before, in which anonymised rows cannot be linked"),
+        (
+            "published_before",
+            "integer",
+            "Publications that were withdrawn, or had gone before; whoever copied one is to be asked to delete it",
+        ),
     )
     name = "erasure_register"
 
@@ -228,13 +293,19 @@ def _erasure_register() -> dg.AssetsDefinition:
             [*_conformed(), *_published()],
         ),
         check_specs=[
-            _check("erasures_hold", name, "No erasure is unfinished, and no row of conformed names an erased person")
+            _check(
+                "erasures_hold",
+                name,
+                "No erasure is unfinished or forgotten, and no row of conformed names an erased person",
+            )
         ],
     )
     @guarded
     def erasure_register(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         certificates = ErasureRegister(lakehouse.settings).all()
-        unfinished, revived = unfinished_erasures(lakehouse), rows_of_erased(lakehouse)
+        unfinished, forgotten = unfinished_erasures(lakehouse), forgotten_erasures(lakehouse)
+        # A vault that has forgotten somebody opens nothing, and could not say who was erased.
+        revived = {} if forgotten else rows_of_erased(lakehouse)
         rows = [
             (
                 one.certificate_id,
@@ -253,8 +324,12 @@ def _erasure_register() -> dg.AssetsDefinition:
             },
             check_results=[
                 dg.AssetCheckResult(
-                    passed=not unfinished and not revived,
-                    metadata={"unfinished": unfinished, "rows_of_erased": _counts(revived)},
+                    passed=not unfinished and not forgotten and not revived,
+                    metadata={
+                        "unfinished": unfinished,
+                        "forgotten": forgotten,
+                        "rows_of_erased": _counts(revived),
+                    },
                 )
             ],
         )

@@ -29,15 +29,17 @@ class ErasureReason(StrEnum):
     COURT_ORDER = "court_order"
     UNLAWFUL_COLLECTION = "unlawful_collection"
     END_OF_PURPOSE = "end_of_purpose"
+    ERASED_BEFORE = "erased_before"  # again, from a backup that was taken back; the first certificate says why
 
 
 class RegisterDamaged(RuntimeError):
     """A certificate cannot be read. Names the file and the remedy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class PublishedBefore:
-    """A publication made before the erasure. Its anonymised rows cannot be linked to the person."""
+    """A publication that held, or may have held, an anonymised row of the person. It was withdrawn; whoever
+    copied the file before still has the row, and is to be asked to delete it."""
 
     stakeholder: str
     release: str
@@ -49,7 +51,8 @@ class Certificate:
     """What an erasure did. `subject_hash` is keyed; `linked_ids` counts the source ids whose keys died.
 
     `rows_removed`: per stored table, rows about the person; in protected datasets with the rest of a class
-    that became too small. `references_cleared`: per table, rows about others that named the person.
+    that the person was in. `references_cleared`: per table, rows that named the person and stay without the
+    name. `published_before`: every publication with a row of the person, also those that were no longer kept.
     `completed_at` is None while the erasure is not finished."""
 
     certificate_id: str
@@ -102,7 +105,7 @@ class ErasureRegister:
         return sorted(certificates, key=lambda certificate: certificate.begun_at)
 
     def published_before(self, stakeholder: str, number: int) -> bool:
-        """Whether a publication is older than the erasure of somebody who may have been counted in it."""
+        """Whether a publication is older than the erasure of somebody of whom it may hold a row."""
         return any(
             (earlier.stakeholder, earlier.number) == (stakeholder, number)
             for certificate in self.all()

@@ -6,13 +6,18 @@ certified is `certificates`'.
 Destroying the keys makes everything in raw and quarantine unreadable at once, whatever happens next;
 the other steps remove rows under tokens and pseudonyms. Each step can be repeated, so that calling
 `erase` again completes an erasure that was killed. This is the one exception to "never rewritten".
-Noisy figures stay: nobody can be told from them.
+
+Files that hold an anonymised row of the person (publications, the release's warehouse and its copies,
+what analysts built from them) are removed whole and made again by a re-run of the release. They go before
+the protected rows do, because only those rows tell which files are meant. Noisy figures stay: nobody can
+be told from them.
 """
 
 from __future__ import annotations
 
 import hmac
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -34,12 +39,13 @@ from merajut_assets.conformed.build import BUCKETS_OF_PERSONAL_TABLES
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy, stakeholder_policies
-from merajut_assets.privacy.policy import Policy
 from merajut_assets.privacy.pseudonym import pseudonyms
+from merajut_assets.protected import contributors
 from merajut_assets.protected import release as protected_release
 from merajut_assets.protected.pipeline import examine, subject_column
 from resources.lakehouse import Lakehouse
 from resources.locks import exclusive
+from resources.publication import PUBLISHED, PublicationReplaced
 
 ERASURE = "erasure"  # the fact by which commits of an erasure are known
 _HASH_KEY = "compliance/erasure"
@@ -61,10 +67,10 @@ def erase(lakehouse: Lakehouse, subject: Subject, system: str, source_id: str, r
         certificate = _without_originals(lakehouse, register, certificate, subject)
         tokens = subject_tokens(lakehouse, subject, ids)
         fact = certificate.certificate_id
-        tables = [
-            *_rewrite_conformed(lakehouse, subject, tokens, fact),
-            *_rewrite_protected(lakehouse, subject, tokens, fact),
-        ]
+        tables = _rewrite_conformed(lakehouse, subject, tokens, fact)
+        certificate = _without_published(lakehouse, register, certificate, subject, tokens)
+        tables += _rewrite_protected(lakehouse, subject, tokens, fact)
+        tables += contributors.forget(lakehouse, subject, tokens, {ERASURE: fact})
         for table in tables:
             lakehouse.lake.vacuum(table)
         done = _accounted(lakehouse, certificate, tables).completed()
@@ -79,6 +85,7 @@ def erase(lakehouse: Lakehouse, subject: Subject, system: str, source_id: str, r
             originals=done.originals_destroyed,
             rows=sum(done.rows_removed.values()),
             tables=len(done.rows_removed),
+            publications=len(done.published_before),
         )
     return done
 
@@ -109,17 +116,6 @@ def _begun(
         reason=reason,
         begun_at=datetime.now(UTC),
         linked_ids=len(ids),
-        published_before=_publications_about(lakehouse, subject),
-    )
-
-
-def _publications_about(lakehouse: Lakehouse, subject: Subject) -> tuple[PublishedBefore, ...]:
-    """The publications kept of every stakeholder with a dataset about this kind of person."""
-    return tuple(
-        PublishedBefore(policy.stakeholder, publication.release, publication.number)
-        for policy in stakeholder_policies().values()
-        if any(subject in contract.subjects for contract, _ in _microdata(policy))
-        for publication in lakehouse.publisher.list(policy.stakeholder)
     )
 
 
@@ -172,23 +168,22 @@ def _without_originals(
 
 
 def _rewrite_conformed(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series, fact: str) -> list[str]:
-    """Remove the rows about the person, and the person's token from rows about others; returns the tables."""
+    """Remove the rows about the person, and the person's token from rows that stay; returns the tables."""
     tables = []
     for column in token_columns(subject):
         if lakehouse.lake.version(column.table) is None:
             continue
+        named = pl.col(column.column).is_in(tokens.implode())
+        if not column.is_about or column.is_outlived:
+            _clear_references(lakehouse, column, named & ~column.goes, fact)
         if column.is_about:
-            lakehouse.lake.delete_where(
-                column.table, pl.col(column.column).is_in(tokens.implode()), facts={ERASURE: fact}
-            )
-        else:
-            _clear_references(lakehouse, column, tokens, fact)
+            lakehouse.lake.delete_where(column.table, named & column.goes, facts={ERASURE: fact})
         tables.append(column.table)
     return list(dict.fromkeys(tables))
 
 
-def _clear_references(lakehouse: Lakehouse, column: TokenColumn, tokens: pl.Series, fact: str) -> None:
-    rows = lakehouse.lake.read(column.table, filter=pl.col(column.column).is_in(tokens.implode()))
+def _clear_references(lakehouse: Lakehouse, column: TokenColumn, named: pl.Expr, fact: str) -> None:
+    rows = lakehouse.lake.read(column.table, filter=named)
     if rows.height:
         lakehouse.lake.merge(
             column.table,
@@ -200,27 +195,136 @@ def _clear_references(lakehouse: Lakehouse, column: TokenColumn, tokens: pl.Seri
         )
 
 
+def _without_published(
+    lakehouse: Lakehouse, register: ErasureRegister, certificate: Certificate, subject: Subject, tokens: pl.Series
+) -> Certificate:
+    """Remove every file outside the lake that may hold a row of the person, and name the publications."""
+    traces = [_trace(lakehouse, policy, contract, tokens) for policy, contract, _ in _datasets_about(subject)]
+    stakeholders = sorted({trace.stakeholder for trace in traces})
+    made = _publications(lakehouse, stakeholders)
+    concerned = {
+        publication
+        for publication, one in made.items()
+        if any(trace.may_be_in(publication, one.published_at) for trace in traces)
+    }
+    certificate = replace(certificate, published_before=tuple(sorted({*certificate.published_before, *concerned})))
+    # Named before anything is removed: killed in between, the certificate tells what there was.
+    register.write(certificate)
+    # The publications last: it is they that tell, in a repeated call, which warehouse files are meant.
+    releases = {release for trace in traces for release in trace.held}
+    releases |= {publication.release for publication in concerned if made[publication].is_there}
+    for release in sorted(releases):
+        if lakehouse.warehouse.withdraw(release):
+            lakehouse.audit.append("warehouse.withdrawn", release=release)
+    if releases:
+        for path in lakehouse.settings.analyst.glob("*.duckdb*"):
+            path.unlink(missing_ok=True)
+    for stakeholder in stakeholders:
+        numbers = {one.number for one in certificate.published_before if one.stakeholder == stakeholder}
+        for withdrawn in lakehouse.publisher.withdraw(stakeholder, numbers):
+            lakehouse.audit.append(
+                "published.withdrawn", stakeholder=stakeholder, release=withdrawn.release, number=withdrawn.number
+            )
+    return certificate
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """Where a person is, or was, in one dataset of a stakeholder. `stored`: its releases now; `held`: those with
+    a row of the person; `rewritten`: when an erasure last took rows from a release."""
+
+    stakeholder: str
+    stored: frozenset[str]
+    held: frozenset[str]
+    rewritten: Mapping[str, datetime]
+
+    def may_be_in(self, publication: PublishedBefore, published_at: datetime) -> bool:
+        """Whether a publication may hold a row of the person: the stored release does; or that cannot be told,
+        because it is not stored, or lost rows since, among which may have been the person's."""
+        if publication.stakeholder != self.stakeholder:
+            return False
+        rewritten = self.rewritten.get(publication.release)
+        is_untold = publication.release not in self.stored or (rewritten is not None and published_at <= rewritten)
+        return is_untold or publication.release in self.held
+
+
+def _trace(lakehouse: Lakehouse, policy: StakeholderPolicy, contract: TableContract, tokens: pl.Series) -> _Trace:
+    table = protected_release.table_of(contract)
+    if lakehouse.lake.version(table) is None:
+        return _Trace(policy.stakeholder, frozenset(), frozenset(), {})
+    stored = frozenset(partition[protected_release.RELEASE] for partition in lakehouse.lake.partitions(table))
+    subject = subject_column(contract)
+    held = set()
+    for release in stored:
+        of_person = pl.col(subject).is_in(_pseudonyms(lakehouse, contract, policy, release, tokens).implode())
+        partition = {protected_release.RELEASE: release}
+        if lakehouse.lake.read(table, partition=partition, columns=[subject], filter=of_person).height:
+            held.add(release)
+    rewritten: dict[str, datetime] = {}
+    for commit in lakehouse.lake.history(table):  # the newest first
+        if commit["facts"].get("of_release"):
+            rewritten.setdefault(str(commit["facts"]["of_release"]), commit["timestamp"])
+    return _Trace(policy.stakeholder, stored, frozenset(held), rewritten)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """When a publication was made, and whether its file is there still."""
+
+    published_at: datetime
+    is_there: bool
+
+
+def _publications(lakehouse: Lakehouse, stakeholders: Collection[str]) -> dict[PublishedBefore, _Made]:
+    """Every publication ever made for these stakeholders: those kept, and those that only the audit log knows."""
+    found = {}
+    for entry in lakehouse.audit.entries():
+        facts = entry["facts"]
+        if entry["event"] == PUBLISHED and facts["stakeholder"] in stakeholders:
+            publication = PublishedBefore(facts["stakeholder"], facts["release"], facts["number"])
+            found[publication] = _Made(datetime.fromisoformat(entry["time"]), is_there=False)
+    for stakeholder in stakeholders:
+        try:
+            kept = lakehouse.publisher.list(stakeholder)
+        except PublicationReplaced:
+            continue  # the files of such a stakeholder are withdrawn whatever they are
+        for one in kept:
+            made = _Made(one.published_at, is_there=one.withdrawn_at is None)
+            found[PublishedBefore(stakeholder, one.release, one.number)] = made
+    return found
+
+
 def _rewrite_protected(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series, fact: str) -> list[str]:
     """Remove the person's rows from every stored release of datasets about such people; returns the tables."""
     tables = []
-    for policy in stakeholder_policies().values():
-        for contract, dataset in _microdata(policy):
-            table = protected_release.table_of(contract)
-            if subject not in contract.subjects or lakehouse.lake.version(table) is None:
-                continue
-            for partition in lakehouse.lake.partitions(table):
-                release = partition[protected_release.RELEASE]
-                key = protected_release.pseudonym_key(lakehouse, contract, policy, release)
-                if key is not None:
-                    _rewrite_release(lakehouse, contract, dataset, release, pseudonyms(tokens, key), fact)
-            tables.append(table)
+    for policy, contract, dataset in _datasets_about(subject):
+        table = protected_release.table_of(contract)
+        if lakehouse.lake.version(table) is None:
+            continue
+        for partition in lakehouse.lake.partitions(table):
+            release = partition[protected_release.RELEASE]
+            erased = _pseudonyms(lakehouse, contract, policy, release, tokens)
+            _rewrite_release(lakehouse, contract, dataset, release, erased, fact)
+        tables.append(table)
     return tables
 
 
-def _microdata(policy: StakeholderPolicy) -> list[tuple[TableContract, Microdata]]:
+def _datasets_about(subject: Subject) -> list[tuple[StakeholderPolicy, TableContract, Microdata]]:
+    """The datasets with rows about single people of this kind."""
     return [
-        (registry.protected_dataset(policy.stakeholder, name), dataset) for name, dataset in policy.microdata.items()
+        (policy, contract, dataset)
+        for policy in stakeholder_policies().values()
+        for name, dataset in policy.microdata.items()
+        if subject in (contract := registry.protected_dataset(policy.stakeholder, name)).subjects
     ]
+
+
+def _pseudonyms(
+    lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str, tokens: pl.Series
+) -> pl.Series:
+    key = protected_release.pseudonym_key(lakehouse, contract, policy, release)
+    assert key is not None, "rows about persons have pseudonyms"
+    return pseudonyms(tokens, key)
 
 
 def _rewrite_release(
@@ -235,27 +339,13 @@ def _rewrite_release(
     kept = stored.filter(~is_touched)
     if kept.height == stored.height:
         return
-    safe = whole_classes(kept, dataset.privacy, subject)
-    if not examine(safe, contract, dataset).is_safe:
+    if not examine(kept, contract, dataset).is_safe:
         # What cannot be shown safe does not stay, and is not made anew either.
-        safe = safe.clear()
+        kept = kept.clear()
     # No fact names the release as such: the commit is a rewrite, after which the release is measured again.
     lakehouse.lake.overwrite(
-        table, safe, partition={protected_release.RELEASE: release}, facts={ERASURE: fact, "of_release": release}
+        table, kept, partition={protected_release.RELEASE: release}, facts={ERASURE: fact, "of_release": release}
     )
 
 
-def whole_classes(frame: pl.DataFrame, policy: Policy, subject: str) -> pl.DataFrame:
-    """The rows of `frame` whose class still has k distinct subjects and l different sensitive values.
-
-    A class is a combination of values of the policy's class columns. Taking out whole classes changes no
-    other class."""
-    classes = policy.class_columns
-    enough = pl.col(subject).n_unique().over(classes) >= policy.k
-    for name, rule in policy.sensitive.items():
-        if rule.l_diversity is not None:
-            enough = enough & (pl.col(name).drop_nulls().n_unique().over(classes) >= rule.l_diversity.l)
-    return frame.filter(enough)
-
-
-__all__ = ["ERASURE", "Certificate", "ErasureReason", "erase", "whole_classes"]
+__all__ = ["ERASURE", "Certificate", "ErasureReason", "erase"]

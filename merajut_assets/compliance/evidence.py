@@ -1,4 +1,5 @@
-"""What compliance staff ask: quality over time, budgets, erasures. Pure questions to what is stored.
+"""What compliance staff ask: quality over time, budgets, erasures, what was forgotten. Pure questions to what
+is stored.
 
 Belongs here: gathering evidence as frames and figures, for the assets and for `merajut status`. Does not
 belong here: how Dagster shows it (`assets`).
@@ -6,6 +7,7 @@ belong here: how Dagster shows it (`assets`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -15,10 +17,14 @@ from merajut_assets.compliance.certificates import ErasureRegister
 from merajut_assets.compliance.subjects import erased_tokens, token_columns
 from merajut_assets.conformed.quality_history import QUALITY_HISTORY
 from merajut_assets.contracts.base import Subject
-from merajut_assets.policies.stakeholder import stakeholder_policies
+from merajut_assets.policies.stakeholder import epsilon_of_all_per_release, overall_policy, stakeholder_policies
+from merajut_assets.protected.release import unregistered
 from resources.lakehouse import Lakehouse
+from resources.ledger import BalanceRow
 
 _ROUNDING = 1e-9
+# Recipients who put their figures together: their ε is the sum over all stakeholders and categories.
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,9 @@ class BudgetState:
 def budgets(lakehouse: Lakehouse, year: int | None = None) -> list[BudgetState]:
     """The budgets of `year` (default: of this year and every year with a charge), charged or not.
 
-    A category charged without a budget in its policy (any more) has the limit 0."""
+    A category charged without a budget in its policy (any more) has the limit 0. The last one of each year, of
+    stakeholder and category ALL, sums up all others: the bound on what recipients who collude learn about one
+    person. Its limit is that of `policies/overall.yaml`, per release what the policies declare."""
     balance = lakehouse.ledger.balance()
     years = {year} if year is not None else {date.today().year, *(row.year for row in balance)}
     declared = {
@@ -72,7 +80,24 @@ def budgets(lakehouse: Lakehouse, year: int | None = None) -> list[BudgetState]:
                     limit_per_release=budget.epsilon_per_release if budget else 0.0,
                 )
             )
-    return states
+    return [*states, *(_of_all(balance, one) for one in sorted(years))]
+
+
+def _of_all(balance: Sequence[BalanceRow], year: int) -> BudgetState:
+    releases: dict[str, float] = {}
+    for row in balance:
+        if row.year == year:
+            releases[row.release] = releases.get(row.release, 0.0) + row.epsilon
+    lost = sum(row.epsilon_lost for row in balance if row.year == year)
+    return BudgetState(
+        stakeholder=ALL,
+        category=ALL,
+        year=year,
+        spent=round(sum(releases.values()) + lost, 9),
+        limit=overall_policy().epsilon_per_year,
+        largest_release=round(max(releases.values(), default=0.0), 9),
+        limit_per_release=epsilon_of_all_per_release(),
+    )
 
 
 def quality_trend(lakehouse: Lakehouse) -> pl.DataFrame:
@@ -124,6 +149,26 @@ def rows_of_erased(lakehouse: Lakehouse) -> dict[str, int]:
                 if rows:
                     found[column.table] = found.get(column.table, 0) + rows
     return found
+
+
+def forgotten_erasures(lakehouse: Lakehouse) -> int:
+    """How many erased source ids the vault does not know any more, at least: it was lost, or is an older one.
+
+    Told by the register of tombstones, and by the certificates in case that went with the vault."""
+    certified = [one.linked_ids for one in ErasureRegister(lakehouse.settings).all() if one.is_complete]
+    known = lakehouse.vault.erasures() if lakehouse.settings.vault.exists() else 0
+    # Two certificates may share ids, when a child was linked otherwise by then, but each has one of its own.
+    return max(lakehouse.vault.forgotten(), max([len(certified), *certified]) - known)
+
+
+def forgotten_releases(lakehouse: Lakehouse) -> list[str]:
+    """Stored statistics and child-level releases that the privacy ledger does not know any more."""
+    rows = [
+        f"{policy.stakeholder}/{dataset} of {release}"
+        for policy in stakeholder_policies().values()
+        for dataset, release in unregistered(lakehouse, policy)
+    ]
+    return [*map(str, lakehouse.ledger.forgotten()), *rows]
 
 
 def unfinished_erasures(lakehouse: Lakehouse) -> int:

@@ -13,6 +13,7 @@ import polars as pl
 from merajut_assets.compliance.subjects import TokenColumn, erased_tokens, token_columns
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
+from merajut_assets.privacy.consent import restricts
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
 from resources.lakehouse import Lakehouse
 
@@ -48,7 +49,8 @@ def restore(lakehouse: Lakehouse, table: str, version: int) -> Restored:
     kept, erased = _without_erased(lakehouse, entity, old)
     decisions = 0
     if entity.name == CONSENT_ENTITY:
-        kept, decisions = keep_decisions(kept, lakehouse.lake.read(table))
+        newer, _ = _without_erased(lakehouse, entity, lakehouse.lake.read(table))
+        kept, decisions = keep_decisions(kept, newer)
     restored = lakehouse.lake.overwrite(
         table, kept, expected_version=current, facts={"restored_version": version, "rows": kept.height}
     )
@@ -82,9 +84,8 @@ def _without_erased(lakehouse: Lakehouse, entity: TableContract, rows: pl.DataFr
 def _apply(rows: pl.DataFrame, column: TokenColumn, erased: pl.Series) -> tuple[pl.DataFrame, int]:
     named = pl.col(column.column).is_in(erased.implode()).fill_null(False)
     found = rows.filter(named).height
-    if column.is_about:
-        return rows.filter(~named), found
-    return rows.with_columns(pl.when(~named).then(pl.col(column.column)).alias(column.column)), found
+    kept = rows.filter(~(named & column.goes))
+    return kept.with_columns(pl.when(~named).then(pl.col(column.column)).alias(column.column)), found
 
 
 def keep_decisions(old: pl.DataFrame, newer: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -93,7 +94,7 @@ def keep_decisions(old: pl.DataFrame, newer: pl.DataFrame) -> tuple[pl.DataFrame
     A decision of `old` that `newer` no longer has was taken back at its source and stays away. Returns the
     decisions and how many came from `newer` or stay away."""
     known = old.join(newer.select("consent_id"), on="consent_id", how="semi")
-    restricting = newer.filter((pl.col("status") == "withdrawn") | pl.col("valid_until").is_not_null())
+    restricting = newer.filter(restricts())
     differing = restricting.join(known, on=restricting.columns, how="anti", nulls_equal=True)
     unrestricted = known.join(differing.select("consent_id"), on="consent_id", how="anti")
     kept = pl.concat([unrestricted, differing.select(unrestricted.columns)])

@@ -15,6 +15,7 @@ from merajut_assets.conformed import conform
 from merajut_assets.conformed.entities import CHILDREN
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
+from merajut_assets.privacy.consent import restricts
 from merajut_assets.raw import landing
 from resources.encryption import tokens
 from resources.lake import TableSchemaError
@@ -33,15 +34,24 @@ class TokenColumn:
     """A column of a conformed entity that holds tokens of a kind of person.
 
     `is_about`: the row is about that person, in at least one source table; else it only refers to
-    them, as an employee's row does to a manager."""
+    them, as an employee's row does to a manager. `is_outlived`: of rows about them, decisions that restrict
+    stay when they are erased."""
 
     entity: TableContract
     column: str
     is_about: bool
+    is_outlived: bool = False
 
     @property
     def table(self) -> str:
         return f"conformed/{self.entity.name}"
+
+    @property
+    def goes(self) -> pl.Expr:
+        """Whether a row that names an erased person goes with them; else it stays without the name."""
+        if not self.is_about:
+            return pl.lit(False)
+        return ~restricts() if self.is_outlived else pl.lit(True)
 
 
 def tables_about(subject: Subject, system: str) -> list[tuple[TableContract, str]]:
@@ -119,8 +129,8 @@ def subject_tokens(lakehouse: Lakehouse, subject: Subject, ids: list[str]) -> pl
     return tokens(pl.Series("token", ids, dtype=pl.String), lakehouse.token_key(subject))
 
 
-def erased_tokens(lakehouse: Lakehouse, subject: Subject) -> pl.Series:
-    """Tokens of everybody of a kind who was erased and of whom raw still knows the id."""
+def erased_ids(lakehouse: Lakehouse, subject: Subject) -> set[str]:
+    """Source ids ("panti:…") of everybody of a kind who was erased and of whom raw still knows the id."""
     ids: set[str] = set()
     if lakehouse.vault.erasures():
         for table in registry.tables("raw").values():
@@ -128,13 +138,18 @@ def erased_tokens(lakehouse: Lakehouse, subject: Subject) -> pl.Series:
             if column is not None:
                 for frame in _versions(lakehouse, table, column):
                     ids |= set(landing.subject_ids(frame, table, column).drop_nulls().to_list())
-    return subject_tokens(lakehouse, subject, sorted(lakehouse.vault.destroyed(subject, sorted(ids))))
+    return lakehouse.vault.destroyed(subject, sorted(ids))
+
+
+def erased_tokens(lakehouse: Lakehouse, subject: Subject) -> pl.Series:
+    """Tokens of everybody of a kind who was erased and of whom raw still knows the id."""
+    return subject_tokens(lakehouse, subject, sorted(erased_ids(lakehouse, subject)))
 
 
 def token_columns(subject: Subject) -> list[TokenColumn]:
     """Every column of conformed that may hold a token of this kind of person."""
     return [
-        TokenColumn(entity, column.name, any(about))
+        TokenColumn(entity, column.name, any(about), _is_outlived(subject, column.sources))
         for entity in registry.tables("conformed").values()
         for column in entity.columns
         if column.name.endswith("_token") and (about := _is_about(subject, column.sources))
@@ -153,9 +168,14 @@ def _is_about(subject: Subject, sources: tuple[str, ...]) -> list[bool]:
     return found
 
 
+def _is_outlived(subject: Subject, sources: tuple[str, ...]) -> bool:
+    return any(subject in registry.raw_table(*path.split(".")[:2]).outlives for path in sources)
+
+
 __all__ = [
     "TokenColumn",
     "UnknownSubject",
+    "erased_ids",
     "erased_tokens",
     "linked_ids",
     "subject_tokens",

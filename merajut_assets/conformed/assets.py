@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from merajut_assets.catalogue import PrivacyStep, asset_options
+from merajut_assets.catalogue import PrivacyStep, asset_options, freshness_policy
 from merajut_assets.conformed import conform
 from merajut_assets.conformed.build import BuildSummary, build_entity, quarantining_tables, raw_inputs
 from merajut_assets.conformed.quality_history import remember_quality
@@ -65,6 +65,7 @@ def _metadata(summary: BuildSummary) -> dict[str, Any]:
         "quarantined": summary.quarantined,
         "refused_by_rule": summary.refused or "none",
         "erased_rows": summary.erased,
+        "removed_rows": summary.removed,
         "delta_version": summary.version,
         "is_unchanged": summary.is_unchanged,
     }
@@ -106,6 +107,7 @@ def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDe
     columns = {
         "entity": "Entity that the row was meant for",
         "source_table": "Source table that the row is from",
+        "data_origin": "Generated, real sample or open data",
         "failed_rules": "Rules that the row breaks",
         "source_ids": "Numbers of the row and of the people it is about in the source",
         "row_hash": "Keyed hash of the row",
@@ -120,6 +122,7 @@ def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDe
         group_name="quarantine",
         kinds={"polars", "delta"},
         tags={"layer": "quarantine", "sensitivity": PrivacyClass.DIRECT_IDENTIFIER.value},
+        freshness_policy=freshness_policy(min(entity.freshness_hours for entity in entities)),
         metadata={
             "dagster/column_schema": dg.TableSchema(
                 [dg.TableColumn(name, "binary" if name == "row" else "text", text) for name, text in columns.items()]

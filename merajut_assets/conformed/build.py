@@ -2,6 +2,15 @@
 
 The order matters: refused rows are in quarantine before the entity is committed, so a build that
 is killed loses nothing, and the next one completes it.
+
+An entity holds what its sources hold now. Every reader hands over whole tables, so that a row which is
+not in the newest landing is gone from its source, and goes from the entity: somebody whose file was
+deleted must not stay in publications for ever. A row whose newest version is refused goes, too, whoever
+it is about, and waits in quarantine: what changed may be the very thing that forbids its use, an older
+version would speak for it without anybody noticing, and a lake that is built from nothing would not have
+it. Older versions of the table keep what was. Two things outlive this. Of a row that is still there, the
+version that was changed last counts, so that an older export overwrites nothing. And a withdrawn consent
+stays when its record goes: deleting it is not agreeing.
 """
 
 from __future__ import annotations
@@ -11,29 +20,51 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from merajut_assets.conformed import conform, quality, quarantined_rows
-from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, Inputs, child_links
+from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, Inputs
 from merajut_assets.conformed.raw_rows import RawRows, living_keys, newest_version, read_raw_rows, read_whole_rows
 from merajut_assets.conformed.supporting import judge_references, supporting_tables
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.raw import landing
+from merajut_assets.sources import crosswalk
 from resources.encryption import digest, encrypt_rows, rows_as_json, tokens
 from resources.lakehouse import Lakehouse
 from resources.locks import write_atomically
 
-QUARANTINE_COLUMNS = ("entity", "source_table", "failed_rules", "source_ids", "row_hash", "row")
+QUARANTINE_COLUMNS = ("entity", "source_table", "data_origin", "failed_rules", "source_ids", "row_hash", "row")
 BUCKETS_OF_PERSONAL_TABLES = 8
+
+# An export that was cut off between two rows is a valid one: nothing but its size tells.
+LARGEST_USUAL_LOSS = 0.1
+
+# The code that makes rows of an entity out of raw ones. Whole modules, because what a rule calls is part
+# of it; a changed comment costs a build that finds nothing to write.
+RULE_FILES = (
+    *sorted(Path(__file__).parent.glob("*.py")),
+    *(Path(str(module.__file__)) for module in (landing, crosswalk)),
+)
+
+
+def rules_digest(files: Sequence[Path]) -> str:
+    """Changes when the content of a file does, and not when they merely lie elsewhere or are touched."""
+    return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+
+
+# Of the code that this process runs, and not of what lies there by the time of a build.
+RULES = rules_digest(RULE_FILES)
 
 
 @dataclass(frozen=True)
 class BuildSummary:
     """What a build did. `refused` counts rows by rule; `before` and `after` are the quality of
-    all candidate rows and of those that passed."""
+    all candidate rows and of those that passed; `removed` counts rows of earlier builds that no source
+    supports any more."""
 
     entity: str
     inputs: str
@@ -50,6 +81,7 @@ class BuildSummary:
     version: int
     built_at: str
     is_unchanged: bool = False
+    removed: int = 0
 
 
 def raw_inputs(entity: TableContract) -> tuple[TableContract, ...]:
@@ -89,7 +121,8 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
     )
     quarantined = _quarantine(lakehouse, entity, rows, judged, supporting)
     passed = judged.passed
-    version = _store(lakehouse, entity, passed, rows)
+    known_rows = _known_rows(lakehouse, entity)
+    version, removed = _store(lakehouse, entity, passed)
     now = datetime.now(UTC)
     before_rows, before_rules = _with_refused(entity, rows, judged)
     before = quality.measure(entity, before_rows, before_rules, references, now)
@@ -106,10 +139,11 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
         refused=dict(sorted(quarantined_rules(primary, judged).items())),
         before=before.as_facts(),
         after=after.as_facts(),
-        shortcomings_before=quality.shortcomings(entity, before),
+        shortcomings_before=[*quality.shortcomings(entity, before), *_unusual_loss(removed, known_rows)],
         shortcomings_after=quality.shortcomings(entity, after),
         version=version,
         built_at=now.isoformat(),
+        removed=removed,
     )
     write_atomically(_summary_path(lakehouse, entity), json.dumps(asdict(summary), indent=1).encode())
     return summary
@@ -139,12 +173,21 @@ def _summary_path(lakehouse: Lakehouse, entity: TableContract) -> Any:
 
 
 def _inputs_fingerprint(lakehouse: Lakehouse, entity: TableContract) -> str:
-    """Changes when a source version, a referenced entity, the contract or an erasure does."""
-    versions = [(table.identifier, newest_version(lakehouse, table).digest) for table in raw_inputs(entity)]
+    """Changes when a source version, a referenced entity, a contract, the code of the rules or an
+    erasure does."""
+    versions = [
+        (table.identifier, newest_version(lakehouse, table).digest, table.jurisdiction, table.legal_basis.value)
+        for table in raw_inputs(entity)
+    ]
     others = [(path, lakehouse.lake.version(f"conformed/{path.split('.')[0]}")) for path in conform.referenced(entity)]
     erasures = lakehouse.vault.erasures()
     declared = landing.contract_fingerprint(entity)
-    return sha256(repr((versions, others, erasures, declared)).encode()).hexdigest()
+    rules = (RULES, rules_digest([_aliases(lakehouse)]))
+    return sha256(repr((versions, others, erasures, declared, rules)).encode()).hexdigest()
+
+
+def _aliases(lakehouse: Lakehouse) -> Path:
+    return lakehouse.settings.reference / "crosswalk" / "regency_aliases.csv"
 
 
 def _needed(entity: TableContract, table: TableContract) -> set[str]:
@@ -172,7 +215,7 @@ def _inputs(lakehouse: Lakehouse, rows: Mapping[str, RawRows]) -> Inputs:
         refused={identifier: part.refused for identifier, part in rows.items()},
         every_child=every_child,
         token=lambda kind, texts: _living_tokens(lakehouse, kind, texts),
-        aliases=pl.read_csv(lakehouse.settings.reference / "crosswalk" / "regency_aliases.csv", infer_schema=False),
+        aliases=pl.read_csv(_aliases(lakehouse), infer_schema=False),
     )
 
 
@@ -215,7 +258,8 @@ def _quarantine(
         part = rows[table.identifier]
         if table.identifier in primary:
             is_of_table = pl.col(conform.ORIGIN) == table.identifier
-            positions = judged.candidates.with_columns(judged.failed_rules).filter(is_of_table)
+            places = judged.candidates.select(conform.ORIGIN, conform.POSITION)
+            positions = places.with_columns(judged.failed_rules).filter(is_of_table)
         else:
             positions = supporting[table.identifier].to_frame().with_row_index(conform.POSITION)
         failed = positions.filter(pl.col(landing.FAILED_RULES).is_not_null())
@@ -239,6 +283,7 @@ def _sealed(lakehouse: Lakehouse, entity: TableContract, table: TableContract, f
     return pl.DataFrame(
         {
             "source_table": [table.identifier] * frame.height,
+            "data_origin": frame["data_origin"],
             "failed_rules": frame[landing.FAILED_RULES],
             # Without the ids of those it is about nobody could tell which keys open the row.
             "source_ids": rows_as_json(frame.select(quarantined_rows.plain_ids(table))),
@@ -252,6 +297,9 @@ def _replace_quarantine(
     lakehouse: Lakehouse, entity: TableContract, system: str, frames: Sequence[pl.DataFrame]
 ) -> None:
     name, partition = f"quarantine/{system}", {"entity": entity.name}
+    if lakehouse.lake.version(name) is not None and set(lakehouse.lake.schema(name)) != set(QUARANTINE_COLUMNS):
+        # Written by code that kept other columns, whose digest is another: every entity puts its part back.
+        lakehouse.lake.delete_where(name, pl.lit(True))
     schema = {**dict.fromkeys(QUARANTINE_COLUMNS[:-1], pl.String()), "row": pl.Binary()}
     frame = pl.concat(frames).select(QUARANTINE_COLUMNS) if frames else pl.DataFrame(schema=schema)
     is_stored = lakehouse.lake.version(name) is not None and partition in lakehouse.lake.partitions(name)
@@ -276,39 +324,59 @@ def quarantined_rules(primary: Sequence[RawRows], judged: conform.Conformed) -> 
 # ── storing ──────────────────────────────────────────────────────────────────────────────
 
 
-def _store(lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame, rows: Mapping[str, RawRows]) -> int:
+def _known_rows(lakehouse: Lakehouse, entity: TableContract) -> int:
     table = f"conformed/{entity.name}"
+    return 0 if lakehouse.lake.version(table) is None else lakehouse.lake.rows(table)
+
+
+def _unusual_loss(removed: int, known_rows: int) -> list[str]:
+    if removed <= LARGEST_USUAL_LOSS * known_rows:
+        return []
+    return [f"{removed} of {known_rows} rows are gone: no longer in their source, or refused now"]
+
+
+def _store(lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame) -> tuple[int, int]:
+    """Make the entity hold what passed, in one commit; returns the version and how many rows left it."""
+    table = f"conformed/{entity.name}"
+    key, facts = list(entity.key), {"rows": passed.height}
+    gone = _gone(entity, passed)
+    if lakehouse.lake.version(table) is not None and lakehouse.lake.schema(table) != dict(passed.schema):
+        # The contract has other columns than when the table was written: nothing could be merged.
+        lost = lakehouse.lake.read(table).join(passed, on=key, how="anti")
+        can_stay = set(gone.meta.root_names()) <= set(lost.columns)
+        staying = lost.filter(~gone.fill_null(False)) if can_stay else lost.clear()
+        shared = pl.Schema({name: dtype for name, dtype in passed.schema.items() if name in staying.columns})
+        whole = pl.concat(
+            [passed, staying.select(pl.col(name).cast(dtype, strict=False) for name, dtype in shared.items())],
+            how="diagonal",
+        )
+        return lakehouse.lake.overwrite(table, whole, facts=facts), lost.height - staying.height
     merged = lakehouse.lake.merge(
         table,
         passed,
-        key=list(entity.key),
+        key=key,
         order_by="modified_at",
         buckets=BUCKETS_OF_PERSONAL_TABLES if entity.subjects else 1,
-        facts={"rows": passed.height},
+        gone=gone,
+        facts=facts,
     )
-    stale = _stale_rows(lakehouse, entity, passed, rows)
-    if stale is not None and lakehouse.lake.delete_where(table, stale):
-        return lakehouse.lake.version(table) or merged.version
-    return merged.version
+    return merged.version, merged.deleted
 
 
-def _stale_rows(
-    lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame, rows: Mapping[str, RawRows]
-) -> pl.Expr | None:
-    """Rows of earlier builds that a merge does not replace, because what they stood for is now
-    known under another key: registrations that turned out to be another's, and doubtful consent
-    decisions that were put right. And grants that the newest landing no longer holds as good rows: a
-    consent that was deleted, or ended by an entry that cannot be read, is none. Withdrawals stay."""
-    if entity.name == "child":
-        inputs = _inputs(lakehouse, rows)
-        links = child_links(inputs.every_child).filter(pl.col("child_id") != pl.col("linked_id"))
-        return pl.col("child_token").is_in(inputs.token(Subject.CHILD, "panti:" + links["child_id"]).implode())
+def _gone(entity: TableContract, passed: pl.DataFrame) -> pl.Expr:
+    """Which stored rows no source supports any more: those whose key did not pass again. A child made of
+    other registrations than now is gone as well, because the values of one that left would stay with it.
+    Of consents only grants go, and doubts that were settled; a grant that is none now is gone, too."""
     if entity.name == "consent":
-        still_doubtful = passed["consent_id"].filter(passed["consent_id"].str.ends_with(DOUBTFUL))
-        settled = pl.col("consent_id").str.ends_with(DOUBTFUL) & ~pl.col("consent_id").is_in(still_doubtful.implode())
         granted = passed.filter(pl.col("status") == "granted")["consent_id"]
-        return settled | ((pl.col("status") == "granted") & ~pl.col("consent_id").is_in(granted.implode()))
-    return None
+        no_grant = (pl.col("status") == "granted") & ~pl.col("consent_id").is_in(granted.implode())
+        is_settled = pl.col("consent_id").str.ends_with(DOUBTFUL) & ~pl.col("consent_id").is_in(
+            passed["consent_id"].implode()
+        )
+        return no_grant | is_settled
+    names = [*entity.key, *(name for name in ("registrations_token",) if name in passed.columns)]
+    identity = pl.concat_str([pl.col(name).cast(pl.String) for name in names], separator="|")
+    return ~identity.is_in(passed.select(identity).to_series().implode())
 
 
 def _taken_over(entity: TableContract, candidates: pl.DataFrame) -> int:

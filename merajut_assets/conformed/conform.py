@@ -29,7 +29,9 @@ class Conformed:
 
     @property
     def passed(self) -> pl.DataFrame:
-        return self.candidates.filter(self.failed_rules.is_null()).drop(ORIGIN, POSITION)
+        rows = self.candidates.drop(ORIGIN, POSITION)
+        # A filter copies, and most tables have nothing to filter out.
+        return rows.filter(self.failed_rules.is_null()) if self.failed_rules.count() else rows
 
 
 def primary_tables(entity: TableContract) -> tuple[TableContract, ...]:
@@ -136,7 +138,7 @@ def judge(entity: TableContract, candidates: pl.DataFrame, references: Mapping[s
     """Which candidates break the entity's contract or refer to nothing.
 
     `references` maps `entity.column` to the values that exist there. Of several candidates with
-    one key only the newest passes (`<key>.unique`)."""
+    one key that keep all other rules only the newest passes (`<key>.unique`)."""
     declared = candidates.drop(ORIGIN, POSITION)
     broken = landing.broken_rules(declared, entity)
     for column in entity.columns:
@@ -150,7 +152,7 @@ def judge(entity: TableContract, candidates: pl.DataFrame, references: Mapping[s
             rule = f"{column.name}.reference"
             is_exempt = candidates.select(EXEMPT.get((entity.name, rule), pl.lit(False)).alias("exempt"))["exempt"]
             broken.append((rule, values.is_not_null() & ~values.is_in(known.implode()) & ~is_exempt))
-    broken.append((f"{entity.key[0]}.unique", landing.older_duplicates(candidates, entity.key, "modified_at")))
+    broken.append(landing.outdated(candidates, entity.key, "modified_at", broken))
     return Conformed(candidates, landing.combine_rules(broken, candidates.height))
 
 

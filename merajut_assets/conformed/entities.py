@@ -79,7 +79,8 @@ def _analytics_consent(subject: Subject, column: str) -> dict[str, pl.Expr]:
 
 
 VALUES: dict[tuple[str, str], dict[str, pl.Expr]] = {
-    ("child", "ssda903.header"): {"sex": _of("sex", SEX_CODES)},
+    ("child", "panti.children"): {"registrations_token": pl.col("child_id")},
+    ("child", "ssda903.header"): {"sex": _of("sex", SEX_CODES), "registrations_token": pl.col("child_id")},
     ("guardian", "panti.guardians"): {"is_reachable": pl.col("is_phone_valid").fill_null(False)},
     ("consent", "panti.consents"): {"subject_type": pl.lit(Subject.CHILD.value)},
     ("consent", "volunteers.volunteers"): _analytics_consent(Subject.VOLUNTEER, "has_analytics_consent"),
@@ -229,17 +230,22 @@ def child_links(every_child: pl.DataFrame) -> pl.DataFrame:
 
 def _merge_registrations(children: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
     """One row per child: the newest registration's values, the earliest admission, and no exit
-    while one registration is open."""
+    while one registration is open. `registrations_token` comes in as the registration's number and
+    becomes the token of all numbers that were merged."""
     newest = children.sort("modified_at", "admission_date", descending=True, nulls_last=True, maintain_order=True)
     open_stay = pl.col("exit_date").is_null().any()
     spans = children.group_by("child_token").agg(
         pl.col("admission_date").min(),
         pl.when(open_stay).then(None).otherwise(pl.col("exit_date").max()).alias("exit_date"),
         pl.len().cast(pl.Int64).alias("registrations"),
+        pl.col("registrations_token").sort().str.join("|"),
     )
-    merged = newest.drop("admission_date", "exit_date", "registrations", "last_case_note_on").unique(
-        "child_token", keep="first", maintain_order=True
+    spans = spans.with_columns(
+        inputs.token("row", "child|" + spans["registrations_token"]).alias("registrations_token")
     )
+    merged = newest.drop(
+        "admission_date", "exit_date", "registrations", "registrations_token", "last_case_note_on"
+    ).unique("child_token", keep="first", maintain_order=True)
     return merged.join(spans, on="child_token").join(_last_notes(inputs), on="child_token", how="left")
 
 
@@ -268,7 +274,8 @@ def _with_doubts(consents: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
     decided = _dated(consents).filter(
         (pl.col("subject_type") == Subject.CHILD.value) | pl.col("decided_on").is_not_null()
     )
-    decided = pl.concat([decided, *(_doubtful_flags(table, inputs) for table in CONSENT_FLAGS)], how="diagonal")
+    # First, because of two rows of one time the first counts.
+    decided = pl.concat([*(_doubtful_flags(table, inputs) for table in CONSENT_FLAGS), decided], how="diagonal")
     refused = inputs.refused["panti.consents"].filter(
         pl.col("child_id").is_not_null() & ~pl.col("status").eq_missing("granted")
     )
@@ -297,15 +304,18 @@ def _with_doubts(consents: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
 
 
 def _doubtful_flags(table: str, inputs: Inputs) -> pl.DataFrame:
-    """A withdrawal for each person whose only row in a register was refused, unless its flag is a clear
+    """A withdrawal for each person whose newest row in a register was refused, unless its flag is a clear
     yes. It has the key of the person's decision, and so takes the place of an earlier consent."""
     subject, number, flag = CONSENT_FLAGS[table]
-    known = inputs.raw[table][number].implode()
-    rows = inputs.refused[table].filter(
-        pl.col(number).is_not_null() & ~pl.col(number).is_in(known) & ~pl.col(flag).eq_missing(True)
+    changed = pl.coalesce("modified_at", "source_time")
+    good = inputs.raw[table].group_by(number).agg(changed.max().alias("_good_since"))
+    rows = (
+        inputs.refused[table]
+        .filter(pl.col(number).is_not_null() & ~pl.col(flag).eq_missing(True))
+        .join(good, on=number, how="left", maintain_order="left")
+        .filter(pl.col("_good_since").is_null() | (changed >= pl.col("_good_since")))
     )
     system = table.split(".")[0]
-    changed = pl.coalesce("modified_at", "source_time")
     return rows.select(
         inputs.token("row", f"{table}|" + rows[number]).alias("consent_id"),
         pl.lit(subject.value).alias("subject_type"),

@@ -22,6 +22,7 @@ from datetime import datetime
 import polars as pl
 
 from merajut_assets.contracts.base import Column, TableContract
+from merajut_assets.raw import landing
 
 LEAST_SCORE = 0.95
 LEAST_COMPLETENESS = 0.95
@@ -108,7 +109,9 @@ def _completeness(entity: TableContract, frame: pl.DataFrame) -> float | None:
 def _uniqueness(entity: TableContract, frame: pl.DataFrame) -> float | None:
     """Of the rows that have a key: one without is incomplete, not a duplicate."""
     keys = frame.select(entity.key).drop_nulls()
-    return keys.n_unique() / keys.height if keys.height else None
+    if not keys.height:
+        return None
+    return 1.0 if landing.all_different(keys) else keys.n_unique() / keys.height
 
 
 def _applies(column: Column, frame: pl.DataFrame) -> pl.Series | None:

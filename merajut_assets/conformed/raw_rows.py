@@ -1,6 +1,7 @@
 """Reading raw back: the newest version of a table, decrypted in memory, good and refused rows apart.
 
-Rows about an erased person do not come back, whatever version they are in.
+Rows about an erased person do not come back, whatever version they are in; decisions that outlive a person
+come back without them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collect
     )
     if not contract.subjects:
         return RawRows(version, *_split(stored), 0)
-    keys = landing.row_keys(stored, contract, living_keys(lakehouse), lakehouse.vault.named_key)
+    stored, keys = _with_living_keys(lakehouse, contract, stored)
     alive = pl.Series([key is not None for key in keys], dtype=pl.Boolean)
     erased = stored.height - int(alive.sum())
     is_good = stored[landing.FAILED_RULES].is_null()
@@ -65,11 +66,22 @@ def read_whole_rows(
         return rows
     stored = lakehouse.lake.read_raw(version).filter(pl.col(landing.FAILED_RULES).is_null())
     found = stored.join(rows, on=[name for name in contract.key if name in stored.columns], how="semi")
-    keys = landing.row_keys(found, contract, living_keys(lakehouse), lakehouse.vault.named_key)
+    found, keys = _with_living_keys(lakehouse, contract, found)
     alive = pl.Series([key is not None for key in keys], dtype=pl.Boolean)
     whole = _decrypted(found, keys, alive, landing.blob_schema(contract), contract)
     _audit(lakehouse, contract, version, whole.height)
     return rows.select(contract.key).join(whole, on=contract.key, how="left", maintain_order="left")
+
+
+def _with_living_keys(
+    lakehouse: Lakehouse, contract: TableContract, stored: pl.DataFrame
+) -> tuple[pl.DataFrame, list[bytes | None]]:
+    """Stored rows and their keys. What was encrypted under the key of somebody erased since is taken out of
+    the rows that outlive them."""
+    kept, spared = landing.without_erased(stored, contract, living_keys(lakehouse))
+    if spared.any():
+        kept = kept.with_columns(kept[landing.ENCRYPTED].set(spared, None))
+    return kept, landing.row_keys(kept, contract, living_keys(lakehouse), lakehouse.vault.named_key)
 
 
 def _audit(lakehouse: Lakehouse, contract: TableContract, version: RawVersion, rows: int) -> None:

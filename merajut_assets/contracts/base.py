@@ -235,7 +235,9 @@ class TableContract:
 
     `system` is the source system of a raw table and "conformed" for an entity; `drops` names
     the source columns known and not wanted (or DROP_UNDECLARED): any other undeclared column
-    is new, and landing refuses it by name."""
+    is new, and landing refuses it by name. `outlives` names those of its subjects without whom a decision
+    that restricts (`privacy.consent.restricts`) stays when they are erased; other rows go with each of their
+    subjects. `may_become_empty`: a source table without rows is believed, though it had some before."""
 
     layer: str
     system: str
@@ -252,6 +254,8 @@ class TableContract:
     source_name: str | None = None
     drops: tuple[str, ...] = ()
     modified_column: str | None = None
+    outlives: tuple[Subject, ...] = ()
+    may_become_empty: bool = False
     child_protection: bool = False
     country_of_storage: str = "ID"
 
@@ -324,6 +328,8 @@ def _resolve(contract: TableContract, name: str, spec: Any) -> Column:
             metadata[inherited] = metadata[inherited] or getattr(origins[0], inherited)
     if not description:
         raise ContractError(f"{contract.identifier}.{name}: describe the column")
+    if metadata["source_format"] and "%z" in metadata["source_format"].lower():
+        raise ContractError(f"{contract.identifier}.{name}: times are UTC; write the format without a zone")
     return Column(
         name=name,
         dtype=dtype() if isinstance(dtype, type) else dtype,

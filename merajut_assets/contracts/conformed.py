@@ -121,6 +121,9 @@ class Child(Entity):
         "panti.case_notes.written_on", description="Date of the latest case note; its text stays in raw"
     )
     registrations: int = operational("Registrations merged into this child", required=True, nullable=False, ge=1)
+    registrations_token: str = operational(
+        "Which registrations those are, one keyed token: another one means that the row was made of others"
+    )
 
 
 @entity("guardian", subjects=(Subject.GUARDIAN,), **CARE)

@@ -102,7 +102,14 @@ class Guardians(pa.DataFrameModel):
     modified_at: datetime = operational("Last change in the source, UTC", required=True, nullable=False)
 
 
-@table(PANTI, "consents", subjects=(Subject.CHILD, Subject.GUARDIAN), modified_column="modified_at")
+@table(
+    PANTI,
+    "consents",
+    subjects=(Subject.CHILD, Subject.GUARDIAN),
+    # A guardian's withdrawal goes on protecting the child when the guardian is erased.
+    outlives=(Subject.GUARDIAN,),
+    modified_column="modified_at",
+)
 class Consents(pa.DataFrameModel):
     """Decisions of a guardian about what a child's record may be used for, one row per decision."""
 

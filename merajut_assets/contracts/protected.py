@@ -22,6 +22,11 @@ from merajut_assets.contracts.base import (
     public,
 )
 
+# Of aggregates, for `is_withheld`.
+WITHHELD = (
+    "Whether the row's figures are withheld: fewer than k people stand behind it, or the people behind a figure "
+    "differ from those of another release by fewer than k"
+)
 COMMON: dict[str, Any] = {"retention_days": 3 * 365, "freshness_hours": 24 * 32, "data_origin": None}
 GOVERNMENT: dict[str, Any] = {
     **COMMON,
@@ -108,24 +113,37 @@ class GovernmentIncidentSummary(pa.DataFrameModel):
     children: int = operational("Children affected; empty when withheld", unit="children")
     incidents: int = derived("incident.incident_id", description="Incidents; empty when withheld", unit="incidents")
     reported_within_three_days: float = derived(
-        "incident.reported_on", description="Share reported within three days; empty when withheld", unit="ratio"
+        "incident.reported_on",
+        description="Share reported within three days; empty when withheld, and when it would be exactly 0 or 1",
+        unit="ratio",
     )
-    is_withheld: bool = public("Whether fewer than k children stand behind the row", required=True, nullable=False)
+    is_withheld: bool = public(WITHHELD, required=True, nullable=False)
 
 
 @protected("government", "orphanage", **{**GOVERNMENT, "legal_basis": LegalBasis.NOT_APPLICABLE})
 class GovernmentOrphanage(pa.DataFrameModel):
-    """Institutions with their licence and staffing."""
+    """Institutions with their licence."""
 
     orphanage_id: str = derived("orphanage.orphanage_id", key=True)
     regency_code: str = derived("orphanage.regency_code", required=True)
     capacity: int = derived("orphanage.capacity", required=True)
     licence_valid_until: date = derived("orphanage.licence_valid_until", required=True)
     accreditation: str = derived("orphanage.accreditation")
-    staff: int = derived("staff.staff_token", description="Staff employed", unit="people")
-    staff_with_background_check: int = derived(
-        "staff.is_background_checked", description="Of them with a valid background check", unit="people"
+
+
+@protected("government", "staff_summary", subjects=(Subject.STAFF,), **{**GOVERNMENT, "jurisdiction": "ID"})
+class GovernmentStaffSummary(pa.DataFrameModel):
+    """Staff of the institutions by province; what would tell about fewer than k of them is withheld."""
+
+    province_code: str = derived("orphanage.regency_code", description="Province of the institution", key=True)
+    staff: int = derived("staff.staff_token", description="Staff employed; empty when withheld", unit="people")
+    background_check_share: float = derived(
+        "staff.is_background_checked",
+        privacy=PrivacyClass.SENSITIVE,
+        description="Share of staff with a valid background check; empty when fewer than k have one or lack it",
+        unit="ratio",
     )
+    is_withheld: bool = public(WITHHELD, required=True, nullable=False)
 
 
 @protected("government", "region", **{**GOVERNMENT, "legal_basis": LegalBasis.NOT_APPLICABLE})
@@ -273,10 +291,6 @@ class CommunityVolunteerEngagement(pa.DataFrameModel):
     satisfaction: str = derived(
         "volunteer_activity.satisfaction", description="Mean satisfaction: low, medium, high, unknown"
     )
-    is_background_checked: bool = derived(
-        "volunteer.background_check_valid_until",
-        description="Whether the background check is valid at the cut-off date",
-    )
 
 
 @protected("community", "activity_summary", subjects=(Subject.VOLUNTEER,), **COMMUNITY)
@@ -291,7 +305,7 @@ class CommunityActivitySummary(pa.DataFrameModel):
     worked_hours: float = derived(
         "volunteer_activity.worked_hours", description="Hours worked; empty when withheld", unit="hours"
     )
-    is_withheld: bool = public("Whether fewer than k volunteers stand behind the row", required=True, nullable=False)
+    is_withheld: bool = public(WITHHELD, required=True, nullable=False)
 
 
 @protected("community", "orphanage_need", **{**COMMUNITY, "legal_basis": LegalBasis.NOT_APPLICABLE})
@@ -344,7 +358,7 @@ class MediaCampaignGiving(pa.DataFrameModel):
         description="Amount received; empty when withheld",
         unit="IDR",
     )
-    is_withheld: bool = public("Whether fewer than k donors stand behind the row", required=True, nullable=False)
+    is_withheld: bool = public(WITHHELD, required=True, nullable=False)
 
 
 @protected("media", "story_approval", **{**MEDIA, "legal_basis": LegalBasis.NOT_APPLICABLE})

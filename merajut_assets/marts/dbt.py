@@ -5,6 +5,7 @@ how its manifest is prepared in `project`. dbt's own tests appear as one blockin
 check each would cost more than they do.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -23,10 +24,14 @@ from merajut_assets.marts.project import (
     MANIFEST,
     Node,
     asset_path,
+    broken_rules,
     dbt_executable,
+    is_renewed,
     load_lineage,
     load_manifest,
     mart_stakeholder,
+    sql_digests,
+    stakeholder_marts,
     tables,
     upstream_sources,
 )
@@ -128,12 +133,14 @@ def build_mart_assets(
         context: dg.AssetExecutionContext, lakehouse: Lakehouse, dbt: DbtCliResource
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         release = context.partition_key
+        refuse_unjudged(manifest_path)
         loaded = lakehouse.load_release_tables(release)
         context.log.info(f"{len(loaded)} verified tables with {sum(loaded.values())} rows loaded for {release}")
         selected = [nodes[key] for key in context.selected_asset_keys]
         check_sources(lakehouse.warehouse, release, upstream_sources(manifest, selected))
         checked = {key.asset_key for key in context.selected_asset_check_keys}
         outcome = run_dbt(dbt, manifest, lakehouse, release, selected, [nodes[key] for key in checked])
+        record_build(lakehouse.warehouse, release, manifest, outcome)
         rows = count_rows(lakehouse.warehouse, release, [node for node in selected if outcome.is_built(node)])
         for key, node in _in_build_order(nodes, outcome):
             if key in context.selected_asset_keys and outcome.is_built(node):
@@ -180,6 +187,10 @@ class BuildOutcome:
 
     def is_built(self, node: Node) -> bool:
         return bool(self._status(node["unique_id"]) == "success")
+
+    def sql_digest(self, node: Node) -> str:
+        """SHA-256 of the SQL that dbt ran for a model."""
+        return hashlib.sha256(str(self.results[node["unique_id"]]["compiled_code"]).encode()).hexdigest()
 
     def seconds(self, node: Node) -> float:
         return round(float(self.results[node["unique_id"]]["execution_time"]), 3)
@@ -244,13 +255,51 @@ def run_dbt(
     by_model: dict[str, list[str]] = {}
     for unique_id, node in manifest["nodes"].items():
         if node["resource_type"] == "test":
-            for model in node["depends_on"]["nodes"] if not node.get("attached_node") else [node["attached_node"]]:
+            for model in _tested_models(manifest, node):
                 by_model.setdefault(model, []).append(unique_id)
     return BuildOutcome(
         results={result["unique_id"]: result for result in results},
         tests=by_model,
         names={unique_id: str(node["name"]) for unique_id, node in manifest["nodes"].items()},
     )
+
+
+def _tested_models(manifest: Mapping[str, Any], test: Node) -> Collection[str]:
+    """The models whose check tells a test: the one it is written at, or those it reads; every mart when it reads
+    none, because it is then about the project."""
+    if test.get("attached_node"):
+        return [test["attached_node"]]
+    return test["depends_on"]["nodes"] or [
+        mart["unique_id"] for marts in stakeholder_marts(manifest).values() for mart in marts
+    ]
+
+
+def refuse_unjudged(manifest_path: Path) -> None:
+    """Refuse to run a dbt project that is not the judged one, or that breaks a rule (dg.Failure)."""
+    if not is_renewed(manifest_path):
+        raise dg.Failure(
+            "the dbt project is not the one that its manifest was prepared from, and nobody has judged it; "
+            "run `make manifest`, reload the definitions and materialise the marts again"
+        )
+    faults = broken_rules(manifest_path)
+    if faults:
+        raise dg.Failure(f"the dbt project breaks rules of the marts: {'; '.join(faults)}")
+
+
+def record_build(warehouse: Warehouse, release: str, manifest: Mapping[str, Any], outcome: BuildOutcome) -> None:
+    """Remember by which SQL the release's tables were made: a mart is published only when that was judged.
+
+    A model that dbt ran with other SQL than it was judged by is forgotten instead (dg.Failure)."""
+    judged = sql_digests(manifest, tables(manifest))
+    ran = {node["unique_id"]: outcome.sql_digest(node) for node in tables(manifest) if outcome.is_built(node)}
+    altered = sorted(unique_id for unique_id, digest in ran.items() if judged[unique_id] != digest)
+    warehouse.record_models(release, {one: None if one in altered else digest for one, digest in ran.items()})
+    if altered:
+        names = ", ".join(str(manifest["nodes"][unique_id]["name"]) for unique_id in altered)
+        raise dg.Failure(
+            f"dbt ran other SQL for {names} than was judged, because the SQL depends on the run; write it so that it "
+            "compiles to the same at any time, then run `make manifest` and materialise the marts again"
+        )
 
 
 def _prepare_target(target: Path) -> None:
@@ -322,5 +371,7 @@ __all__ = [
     "check_sources",
     "count_rows",
     "dbt_resource",
+    "record_build",
+    "refuse_unjudged",
     "run_dbt",
 ]

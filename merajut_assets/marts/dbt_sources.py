@@ -37,6 +37,7 @@ _STATISTIC_FIGURES = {
     "interval_high": "interval_high",
     "expected_relative_error": "expected_relative_error",
     "epsilon": "epsilon",
+    "epsilon_all_stakeholders": "epsilon_all_stakeholders",
 }
 
 Described = dict[str, Any]

@@ -1,29 +1,34 @@
 """The dbt project as Python sees it: where it is, its manifest, and how to prepare that.
 
-Here belongs reading and making the manifest. What Dagster makes of it is in `dbt`. Run as a module, it
-prepares the manifest; loading definitions only reads it.
+Here belongs reading and making the manifest. What Dagster makes of it is in `dbt`, what a project may hold in
+`rules`. Run as a module, it prepares the manifest; loading definitions only reads it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
 from merajut_assets.marts.lineage import ColumnLineage, column_lineage
+from merajut_assets.marts.rules import IN_PYTHON, rule_faults, upstream
 from resources.locks import write_atomically
 
 # A folder of its own: what an analyst runs in the project writes to target/ and must not change the graph.
 PIPELINE_TARGET = DBT_PROJECT / "target" / "pipeline"
 MANIFEST = PIPELINE_TARGET / "manifest.json"
 LINEAGE_FILE_NAME = "column_lineage.json"
-_SOURCE_FOLDERS = ("models", "macros", "tests", "plugins")
+# What the manifest was made from: a digest of every file of the project, by path.
+INPUTS_FILE_NAME = "inputs.json"
+# Beside hidden files these are no part of the project: dbt and Python write them.
+_NO_SOURCES = ("target", "logs", "__pycache__")
 _ERROR_LINES = 20
 
 Node = Mapping[str, Any]
@@ -98,36 +103,78 @@ def stakeholder_marts(manifest: Mapping[str, Any]) -> dict[str, list[Node]]:
     return dict(sorted(marts.items()))
 
 
-def upstream_sources(manifest: Mapping[str, Any], nodes: Collection[Node]) -> set[tuple[str, str]]:
+def upstream_sources(manifest: Mapping[str, Any], nodes: Iterable[Node]) -> set[tuple[str, str]]:
     """(schema, table) of every source that the models read, directly or through others."""
-    waiting = [str(node["unique_id"]) for node in nodes]
-    seen: set[str] = set()
-    while waiting:
-        unique_id = waiting.pop()
-        if unique_id not in seen:
-            seen.add(unique_id)
-            waiting += manifest["parent_map"].get(unique_id, [])
-    sources = [manifest["sources"][unique_id] for unique_id in seen if unique_id in manifest["sources"]]
+    sources = [manifest["sources"][one] for one in upstream(manifest, nodes) if one in manifest["sources"]]
     return {(source["schema"], source["identifier"]) for source in sources}
+
+
+def sql_digests(manifest: Mapping[str, Any], nodes: Iterable[Node]) -> dict[str, str]:
+    """SHA-256 of the compiled SQL of the models and of every table model that they rest on, by unique id."""
+    wanted = upstream(manifest, nodes)
+    return {
+        node["unique_id"]: hashlib.sha256(str(node["compiled_code"]).encode()).hexdigest()
+        for node in tables(manifest)
+        if node["unique_id"] in wanted
+    }
+
+
+@cache
+def broken_rules(path: Path = MANIFEST) -> tuple[str, ...]:
+    """The rules that a prepared manifest breaks; none, unless it was prepared before a rule was made."""
+    return tuple(rule_faults(load_manifest(path)))
+
+
+def is_renewed(path: Path = MANIFEST, *, project: Path = DBT_PROJECT) -> bool:
+    """Whether the manifest is that of the project as it is now."""
+    made_from = path.with_name(INPUTS_FILE_NAME)
+    return path.exists() and made_from.exists() and _read(made_from) == _digests(project)
 
 
 # ── preparing ────────────────────────────────────────────────────────────────────────────
 
 
 def prepare_manifest(target: Path = PIPELINE_TARGET, *, project: Path = DBT_PROJECT) -> Path:
-    """Compile `project` into `target` unless nothing changed since; returns the manifest.
+    """Compile `project` into `target` unless nothing changed since, and judge it; returns the manifest.
 
-    Needs no database, key, network or home folder. Raises ManifestError with what dbt complains about.
+    Needs no database, key, network or home folder. Raises ManifestError with what dbt complains about, or with the
+    rules that are broken: then the manifest stays the one that was prepared before.
     """
     manifest = target / "manifest.json"
-    lineage = target / LINEAGE_FILE_NAME
-    if _is_newer(lineage, manifest) and all(_is_newer(manifest, source) for source in _source_files(project)):
+    lineage, made_from = target / LINEAGE_FILE_NAME, target / INPUTS_FILE_NAME
+    if lineage.exists() and is_renewed(manifest, project=project):
         return manifest
-    _compile(target, project)
-    load_manifest.cache_clear()
-    load_lineage.cache_clear()
-    write_atomically(lineage, json.dumps(column_lineage(_read(manifest)), indent=1, sort_keys=True).encode())
+    before = manifest.read_bytes() if manifest.exists() and made_from.exists() else None
+    digests = _digests(project)
+    # dbt would run these instead of compiling them, and fail for want of a database.
+    _refuse(f"model {path.stem} {IN_PYTHON}" for path in sorted((project / "models").rglob("*.py")))
+    try:
+        _compile(target, project)
+        compiled = _read(manifest)
+        _refuse(rule_faults(compiled))
+        columns = column_lineage(compiled)
+    except BaseException:
+        _put_back(manifest, before)
+        raise
+    for cached in (load_manifest, load_lineage, broken_rules):
+        cached.cache_clear()
+    write_atomically(lineage, json.dumps(columns, indent=1, sort_keys=True).encode())
+    write_atomically(made_from, json.dumps(digests, indent=1).encode())
     return manifest
+
+
+def _refuse(faults: Iterable[str]) -> None:
+    told = "".join(f"\n  {fault}" for fault in faults)
+    if told:
+        raise ManifestError(f"the dbt project breaks rules of the marts:{told}")
+
+
+def _put_back(manifest: Path, content: bytes | None) -> None:
+    """Nothing that was refused stays to be loaded."""
+    if content is None:
+        manifest.unlink(missing_ok=True)
+    else:
+        write_atomically(manifest, content)
 
 
 def _compile(target: Path, project: Path) -> None:
@@ -141,15 +188,18 @@ def _compile(target: Path, project: Path) -> None:
         raise ManifestError(f"dbt cannot compile the project; mend it and run `make manifest`:\n{said}")
 
 
-def _source_files(project: Path) -> Iterator[Path]:
-    yield from project.glob("*.yml")
-    for folder in _SOURCE_FOLDERS:
-        yield from (path for path in (project / folder).rglob("*") if path.suffix in (".sql", ".yml", ".md", ".py"))
-
-
-def _is_newer(made: Path, source: Path) -> bool:
-    return made.exists() and source.exists() and made.stat().st_mtime_ns >= source.stat().st_mtime_ns
+def _digests(project: Path) -> dict[str, str]:
+    """SHA-256 of every file of the project by its path, so that a file that was removed or put back shows, too."""
+    digests = {}
+    for folder, folders, files in os.walk(project):
+        folders[:] = sorted(name for name in folders if name not in _NO_SOURCES and not name.startswith("."))
+        for path in sorted(Path(folder) / name for name in files if not name.startswith(".")):
+            digests[path.relative_to(project).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
 
 
 if __name__ == "__main__":
-    prepare_manifest()
+    try:
+        prepare_manifest()
+    except ManifestError as error:
+        sys.exit(str(error))

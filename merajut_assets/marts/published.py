@@ -15,7 +15,17 @@ import polars as pl
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.failures import guarded
 from merajut_assets.marts.dbt import WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows
-from merajut_assets.marts.project import MANIFEST, Node, asset_path, load_manifest, stakeholder_marts, tables
+from merajut_assets.marts.project import (
+    MANIFEST,
+    Node,
+    asset_path,
+    broken_rules,
+    load_manifest,
+    sql_digests,
+    stakeholder_marts,
+    tables,
+)
+from merajut_assets.marts.publication_log import complete_log, log_released
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, stakeholder_policies
 from partitions import cut_off, release_partitions
 from resources.duckdb_files import DatabaseFileError, connect, prepare
@@ -44,7 +54,8 @@ def build_published_assets(
     manifest = load_manifest(manifest_path)
     shared = {"automation_condition": automation_condition, "freshness_policy": freshness_policy}
     published = [
-        _published_asset(stakeholder, marts, shared) for stakeholder, marts in stakeholder_marts(manifest).items()
+        _published_asset(stakeholder, marts, manifest_path, shared)
+        for stakeholder, marts in stakeholder_marts(manifest).items()
     ]
     return [*published, _released_asset(manifest, shared)]
 
@@ -52,7 +63,9 @@ def build_published_assets(
 # ── one stakeholder's file ───────────────────────────────────────────────────────────────
 
 
-def _published_asset(stakeholder: str, marts: Collection[Node], shared: Mapping[str, Any]) -> dg.AssetsDefinition:
+def _published_asset(
+    stakeholder: str, marts: Collection[Node], manifest_path: Path, shared: Mapping[str, Any]
+) -> dg.AssetsDefinition:
     key = dg.AssetKey([PUBLISHED_GROUP, stakeholder])
 
     @dg.asset(
@@ -63,6 +76,7 @@ def _published_asset(stakeholder: str, marts: Collection[Node], shared: Mapping[
         owners=["team:privacy"],
         kinds={"duckdb"},
         tags={"sensitivity": _sensitivity(marts)},
+        metadata=_column_metadata(marts),
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK_NAME,
@@ -79,7 +93,7 @@ def _published_asset(stakeholder: str, marts: Collection[Node], shared: Mapping[
     @guarded
     def published(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         release = context.partition_key
-        publication = publish(lakehouse, stakeholder, release, marts)
+        publication = publish(lakehouse, stakeholder, release, marts, manifest_path=manifest_path)
         faults = verify(lakehouse, publication, marts)
         if faults:
             lakehouse.audit.append(
@@ -104,11 +118,19 @@ def _published_asset(stakeholder: str, marts: Collection[Node], shared: Mapping[
     return published
 
 
-def publish(lakehouse: Lakehouse, stakeholder: str, release: str, marts: Collection[Node]) -> Publication:
+def publish(
+    lakehouse: Lakehouse, stakeholder: str, release: str, marts: Collection[Node], *, manifest_path: Path = MANIFEST
+) -> Publication:
     """Publish a stakeholder's marts of a release, and log it.
 
-    Raises dg.Failure, before anything is written, when a mart is missing or is not what its contract declares.
+    Raises dg.Failure, before anything is written, when a mart is missing, is not what its contract declares, or was
+    not made by SQL that was judged to rest on this stakeholder's data alone. Logged is also what a run that died
+    had published without getting as far as its entry, once.
     """
+    fault = _fault_in_making(lakehouse, release, marts, manifest_path)
+    if fault:
+        lakehouse.audit.append("published.refused", stakeholder=stakeholder, release=release, mart="every one")
+        raise dg.Failure(f"nothing of {stakeholder} was published for {release}: {fault}")
     frames = {str(mart["name"]): _read_mart(lakehouse, release, mart) for mart in marts}
     for mart in marts:
         undeclared = set(frames[mart["name"]].columns) ^ set(mart["columns"])
@@ -121,17 +143,27 @@ def publish(lakehouse: Lakehouse, stakeholder: str, release: str, marts: Collect
     origins = lakehouse.data_origins(stakeholder, release)
     about = {**describe(stakeholder_policies()[stakeholder], release), "data_origin": origins}
     publication = lakehouse.publisher.publish(stakeholder, release, frames, about=about)
-    if publication.is_new:
-        lakehouse.audit.append(
-            "published.published",
-            stakeholder=stakeholder,
-            release=release,
-            number=publication.number,
-            file=publication.path.name,
-            tables=", ".join(sorted(publication.rows)),
-            rows=sum(publication.rows.values()),
-        )
+    complete_log(lakehouse, publication)
     return publication
+
+
+def _fault_in_making(lakehouse: Lakehouse, release: str, marts: Collection[Node], manifest_path: Path) -> str | None:
+    """Why the stored marts may not be published, whatever is in them: judged is the SQL that really made them."""
+    broken = broken_rules(manifest_path)
+    if broken:
+        return f"the dbt project breaks rules of the marts: {'; '.join(broken)}"
+    manifest = load_manifest(manifest_path)
+    ran = lakehouse.warehouse.models(release)
+    others = sorted(
+        str(manifest["nodes"][unique_id]["name"])
+        for unique_id, digest in sql_digests(manifest, marts).items()
+        if ran.get(unique_id) != digest
+    )
+    if others:
+        return (
+            f"{', '.join(others)} were not built by the SQL that was judged; materialise the marts of {release} again"
+        )
+    return None
 
 
 def _read_mart(lakehouse: Lakehouse, release: str, mart: Node) -> pl.DataFrame:
@@ -158,6 +190,23 @@ def describe(policy: StakeholderPolicy, release: str) -> dict[str, Fact]:
         "protection_level": policy.protection_level,
         "smallest_group": min(groups, default=None),
         "epsilon": round(sum(policy.epsilon(name) for name in policy.statistics), 6),
+    }
+
+
+def _column_metadata(marts: Collection[Node]) -> dict[str, Any]:
+    """Columns of a file with the mart's columns that they are copies of, as `<table>.<column>`."""
+    columns = [(mart, column) for mart in marts for column in mart["columns"].values()]
+    schema = [
+        dg.TableColumn(f"{mart['name']}.{column['name']}", column["data_type"], column["description"])
+        for mart, column in columns
+    ]
+    deps = {
+        f"{mart['name']}.{column['name']}": [dg.TableColumnDep(dg.AssetKey(asset_path(mart)), column["name"])]
+        for mart, column in columns
+    }
+    return {
+        "dagster/column_schema": dg.TableSchema(schema),
+        "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps),
     }
 
 
@@ -252,8 +301,7 @@ def _released_asset(manifest: Mapping[str, Any], shared: Mapping[str, Any]) -> d
         release = context.partition_key
         before = lakehouse.warehouse.released()
         path = lakehouse.warehouse.release(release)
-        if path != before:
-            lakehouse.audit.append("warehouse.released", release=release, file=path.name)
+        log_released(lakehouse, release, path.name, is_new=path != before)
         return dg.MaterializeResult(
             metadata={"file": path.name, "bytes": path.stat().st_size, "is_new": path != before}
         )

@@ -1,14 +1,15 @@
 """Stakeholder policies: the YAML files beside this module, as validated objects.
 
 What a stakeholder may get, from whom, how protected and at which privacy budget is decided in
-those files alone; changing one changes no code.
+those files alone; changing one changes no code. `overall.yaml` is no stakeholder's: it holds for all of
+them together.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +18,7 @@ from merajut_assets.contracts.base import LegalBasis
 from merajut_assets.privacy.policy import Policy
 
 DIRECTORY = Path(__file__).parent
+OVERALL = "overall"
 
 
 class StakeholderPolicyError(ValueError):
@@ -25,6 +27,9 @@ class StakeholderPolicyError(ValueError):
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Model = TypeVar("_Model", bound=_Strict)
 
 
 class Microdata(_Strict):
@@ -48,6 +53,13 @@ class Open(_Strict):
     """Rows about no person."""
 
     kind: Literal["open"]
+
+
+class Overall(_Strict):
+    """Limits for all stakeholders together. `epsilon_per_year`: the ε of one person in a calendar year, summed
+    over every stakeholder and category."""
+
+    epsilon_per_year: float = Field(gt=0)
 
 
 Dataset = Annotated[Microdata | Aggregate | Open, Field(discriminator="kind")]
@@ -123,12 +135,21 @@ class StakeholderPolicy(_Strict):
         declared = self.statistics[statistic]
         return self.budget[declared.category].epsilon_per_release * declared.share
 
+    @property
+    def epsilon_per_release(self) -> float:
+        """ε that one release of all the stakeholder's statistics costs."""
+        return sum(self.epsilon(name) for name in self.statistics)
+
 
 def parse_policy(text: str, name: str) -> StakeholderPolicy:
     """The policy in a YAML text; StakeholderPolicyError with the places that are wrong."""
+    return _parse(StakeholderPolicy, text, name)
+
+
+def _parse(model: type[_Model], text: str, name: str) -> _Model:
     document: Any = yaml.safe_load(text)
     try:
-        return StakeholderPolicy.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise StakeholderPolicyError(f"policy {name}: {problems}") from None
@@ -137,5 +158,18 @@ def parse_policy(text: str, name: str) -> StakeholderPolicy:
 @cache
 def stakeholder_policies() -> dict[str, StakeholderPolicy]:
     """All stakeholders' policies, by stakeholder, in alphabetical order."""
-    policies = [parse_policy(path.read_text(encoding="utf-8"), path.stem) for path in sorted(DIRECTORY.glob("*.yaml"))]
+    paths = sorted(path for path in DIRECTORY.glob("*.yaml") if path.stem != OVERALL)
+    policies = [parse_policy(path.read_text(encoding="utf-8"), path.stem) for path in paths]
     return {policy.stakeholder: policy for policy in policies}
+
+
+@cache
+def overall_policy() -> Overall:
+    """What holds for all stakeholders together."""
+    return _parse(Overall, (DIRECTORY / f"{OVERALL}.yaml").read_text(encoding="utf-8"), OVERALL)
+
+
+def epsilon_of_all_per_release() -> float:
+    """ε of one release summed over all stakeholders: the bound for one child when all recipients put their
+    figures together. (Basic composition; noise of different draws is independent.)"""
+    return round(sum(policy.epsilon_per_release for policy in stakeholder_policies().values()), 9)

@@ -18,6 +18,13 @@ WITHDRAWN = "withdrawn"
 COLUMNS = (SUBJECT, "purpose", "status", "decided_on", "valid_until")
 
 
+def restricts() -> pl.Expr:
+    """Whether a decision (columns status and valid_until) can take away from older ones: a withdrawal, one that
+    is neither of the two, and a grant with an end. Without it an older grant would count again, whereas no
+    consent becomes wider by leaving out a grant without an end."""
+    return ~pl.col("status").eq_missing(GRANTED) | pl.col("valid_until").is_not_null()
+
+
 def consented(subjects: pl.DataFrame, consents: pl.DataFrame, purpose: str, on: date) -> pl.DataFrame:
     """The rows of `subjects` (column subject_token) whose subject consents to `purpose` on the day `on`.
 

@@ -1,7 +1,9 @@
 """Disclosure control for published aggregates of true figures.
 
-Belongs here: withholding small cells, and refusing combinations of tables from which a withheld
-cell could be recomputed. Does not belong here: noisy figures (`dp`) and records (`anonymise`).
+Belongs here: withholding small cells, shares that tell something about everybody, and cells whose
+difference from an earlier publication is about few people; refusing combinations of tables from which
+a withheld cell could be recomputed. Does not belong here: noisy figures (`dp`), records (`anonymise`),
+and where earlier publications are remembered.
 Complementary suppression is not available; therefore only one breakdown of the same contributors
 may be published, and no totals beside it.
 """
@@ -48,6 +50,62 @@ def suppress_small_cells(
         return marked.filter(~pl.col("is_withheld"))
     figures = list(dict.fromkeys((count_column, *measures)))
     return marked.with_columns(pl.when(~pl.col("is_withheld")).then(pl.col(name)).alias(name) for name in figures)
+
+
+def withhold_disclosing_shares(
+    frame: pl.DataFrame, share: str, people_with: str, people_without: str, least: int
+) -> pl.DataFrame:
+    """`frame` with `share` null wherever fewer than `least` distinct people are on either side of it.
+
+    `people_with`, `people_without`: columns with how many people of the cell have the attribute, and how many
+    lack it; a cell without either count is withheld. A share of exactly 0 or 1 has nobody on one side, and so
+    is withheld for any `least` (1 or more): it would say of everybody in the cell what the attribute is.
+    Raises DataError for missing columns, or `least` below 1.
+    """
+    if missing := [name for name in (share, people_with, people_without) if name not in frame.columns]:
+        raise DataError(f"the frame lacks column(s) {', '.join(missing)}")
+    if least < 1:
+        raise DataError("at least one person must be on either side of a share")
+    enough = pl.min_horizontal(people_with, people_without) >= least
+    counted = pl.col(people_with).is_not_null() & pl.col(people_without).is_not_null()
+    return frame.with_columns(pl.when(enough & counted).then(pl.col(share)).alias(share))
+
+
+def cells_with_small_changes(
+    candidate: pl.DataFrame, published: pl.DataFrame, cell: Sequence[str], k: int
+) -> pl.DataFrame:
+    """The cells of `candidate` (distinct values of `cell`) that must not be published beside `published`.
+
+    Both frames tell who stands behind each figure: one row per cell, `figure` and `contributor`, with the
+    `contribution` of that person as text; `published` has a column `publication` besides, and holds only what
+    was published. The difference of a figure between two publications is the sum over the people who came,
+    went or changed their contribution. So a cell is withheld when there is a publication of the same cell from
+    which between 1 and k - 1 people differ in any of its figures; unchanged ones may be published again.
+    Each pair of publications is judged; sums over three and more are not.
+    Raises DataError for missing columns, k below 2, or a contributor with two contributions to one figure.
+    """
+    columns = [*cell, "figure", "contributor", "contribution"]
+    for frame, needed in ((candidate, columns), (published, [*columns, "publication"])):
+        if missing := [name for name in needed if name not in frame.columns]:
+            raise DataError(f"the contributions lack column(s) {', '.join(missing)}")
+        if frame.select(set(needed) - {"contribution"}).is_duplicated().any():
+            raise DataError("a contributor has two contributions to one figure of a cell; sum them up first")
+    if k < 2:
+        raise DataError("k must be at least 2: a difference of one contributor is that contributor")
+    before = published.join(candidate.select(cell).unique(), on=cell, how="semi", nulls_equal=True)
+    now = candidate.select(columns).join(before.select(*cell, "publication").unique(), on=list(cell), nulls_equal=True)
+    person = [*cell, "publication", "figure", "contributor"]
+    return (
+        pl.concat([now.select(*person, "contribution"), before.select(*person, "contribution")])
+        .group_by(person)
+        .agg(((pl.len() == 1) | (pl.col("contribution").n_unique() > 1)).alias("is_changed"))
+        .group_by(*cell, "publication", "figure")
+        .agg(pl.col("is_changed").sum().alias("changed"))
+        .filter(pl.col("changed").is_between(1, k - 1))
+        .select(cell)
+        .unique()
+        .sort(cell)
+    )
 
 
 def refuse_margins(breakdowns: Mapping[str, Collection[str]]) -> None:

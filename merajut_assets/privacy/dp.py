@@ -51,8 +51,9 @@ def release_counts(
     the data. Returns one row per combination, in the order of the lists, also where nobody is: the
     key columns, `count` (whole number, may be negative: cutting at zero would bias sums),
     `noise_scale` (1/epsilon, of the discrete Laplace distribution), `interval_low` and
-    `interval_high` (95 %, cut at zero), `expected_relative_error` (mean absolute noise over the noisy
-    count, at least 1). Disjoint cells compose in parallel, so `epsilon` is spent once in all.
+    `interval_high` (95 %, cut at zero), `expected_relative_error` (mean absolute noise over
+    `interval_low`: next to nothing the smallest noise is large, and a count whose interval reaches zero has an
+    infinite one). Disjoint cells compose in parallel, so `epsilon` is spent once in all.
     Raises PolicyError for an unusable epsilon or key list, and DataError for a missing column, a null
     subject, or a subject with more than one row.
     """
@@ -62,11 +63,14 @@ def release_counts(
     scale = 1.0 / epsilon
     noisy = pl.Series("count", _add_noise(true_counts, sensitivity=1, epsilon=epsilon), dtype=pl.Int64)
     half_width = interval_half_width(scale)
-    return grid.with_columns(noisy).with_columns(
-        pl.lit(scale).alias("noise_scale"),
-        pl.max_horizontal(pl.col("count") - half_width, 0).alias("interval_low"),
-        pl.max_horizontal(pl.col("count") + half_width, 0).alias("interval_high"),
-        (mean_absolute_noise(scale) / pl.max_horizontal(pl.col("count"), 1)).alias("expected_relative_error"),
+    return (
+        grid.with_columns(noisy)
+        .with_columns(
+            pl.lit(scale).alias("noise_scale"),
+            pl.max_horizontal(pl.col("count") - half_width, 0).alias("interval_low"),
+            pl.max_horizontal(pl.col("count") + half_width, 0).alias("interval_high"),
+        )
+        .with_columns((mean_absolute_noise(scale) / pl.col("interval_low")).alias("expected_relative_error"))
     )
 
 
@@ -144,6 +148,38 @@ def mean_absolute_noise(scale: float) -> float:
     """The expected absolute value of discrete Laplace noise: 2p / (1 - p²), p = exp(-1/scale)."""
     ratio = math.exp(-1.0 / scale)
     return 2.0 * ratio / -math.expm1(-2.0 / scale)
+
+
+def standard_deviation(scale: float) -> float:
+    """The standard deviation of discrete Laplace noise: sqrt(2p) / (1 - p), p = exp(-1/scale).
+
+    Below sqrt(2) * scale, that of the continuous distribution, since noise of less than one half is none."""
+    return math.sqrt(2.0 * math.exp(-1.0 / scale)) / -math.expm1(-1.0 / scale)
+
+
+def share_without_noise(scale: float) -> float:
+    """How many of the counts come out exactly true: P(noise = 0) = (1 - p) / (1 + p), p = exp(-1/scale)."""
+    return -math.expm1(-1.0 / scale) / (1.0 + math.exp(-1.0 / scale))
+
+
+def protection(epsilon: float, *, is_count: bool) -> dict[str, float | str]:
+    """What ε means for the figures drawn with it, in numbers, and as `meaning` in words.
+
+    `odds_factor`: by how much the odds that somebody gives one person's being among those counted can change, at
+    most, through all figures together (e^ε). `is_count`: of counts also `noise_standard_deviation` and
+    `share_of_exact_counts`.
+    """
+    factor = math.exp(epsilon)
+    facts: dict[str, float | str] = {"odds_factor": round(factor, 3)}
+    words = f"the odds on one person's being among those counted change by a factor of {factor:.3g} at most"
+    if is_count:
+        deviation, exact = standard_deviation(1 / epsilon), share_without_noise(1 / epsilon)
+        facts |= {"noise_standard_deviation": round(deviation, 3), "share_of_exact_counts": round(exact, 3)}
+        words = (
+            f"the noise of a count has a standard deviation of {deviation:.2g}, and {exact:.0%} of the counts are "
+            f"exactly true; {words}"
+        )
+    return {**facts, "meaning": f"At ε = {epsilon:g} {words}"}
 
 
 def _check(frame: pl.DataFrame, by: Mapping[str, Sequence[Any]], epsilon: float, subject: str) -> None:

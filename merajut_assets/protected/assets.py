@@ -12,6 +12,7 @@ from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import TableContract
 from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
+from merajut_assets.protected.consistency import check_datasets
 from merajut_assets.protected.pipeline import Evidence, entities_of
 from merajut_assets.protected.release import examine_stored, release_dataset
 from partitions import release_partitions
@@ -25,7 +26,10 @@ PRIVACY_STEPS = {
 
 
 def build_protected_assets() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
-    """One asset and one blocking check for every dataset of every stakeholder's policy."""
+    """One asset and one blocking check for every dataset of every stakeholder's policy.
+
+    Raises ContractError when policies, contracts and summaries do not tell of the same datasets."""
+    check_datasets()
     definitions: list[dg.AssetsDefinition | dg.AssetChecksDefinition] = []
     for policy in stakeholder_policies().values():
         for name in policy.datasets:
@@ -70,7 +74,10 @@ def _describe(contract: TableContract, policy: StakeholderPolicy) -> str:
     if dataset.kind == "microdata":
         return f"Every class of the stored rows holds at least {dataset.privacy.k} persons and is diverse enough"
     if dataset.kind == "aggregate":
-        return f"No stored figure stands on fewer than {dataset.k} {dataset.contributors}"
+        return (
+            f"No stored figure stands on fewer than {dataset.k} {dataset.contributors}, nor does its difference from "
+            "another release, and no share says the same of everybody"
+        )
     return "The stored table has no personal column and none that is not declared"
 
 

@@ -1,7 +1,7 @@
-"""Who is in care on a date, where, and in which form of care.
+"""Who is in care on a date, where, in which form of care, and in which school year.
 
-Belongs here: reading registrations and placements as of a date, for everything that counts
-children. Does not belong here: whose rows may be used (`consent_filter`).
+Belongs here: reading registrations, placements and school records as of a date, for everything that
+counts children. Does not belong here: whose rows may be used (`consent_filter`).
 
 Two kinds of sources tell it differently. A register (Indonesia) records admission and exit, and is
 kept up to date: a child is in care when admitted on or before the cut-off and not yet left. A return
@@ -20,6 +20,7 @@ import polars as pl
 from merajut_assets.protected.summary import Entities, completed_years
 
 ADULT_AGE = 21
+SCHOOL_YEAR_BEGINS = (7, 1)
 RETURN_IS_CURRENT = timedelta(days=366)
 _DAY = pl.duration(days=1)
 
@@ -119,3 +120,15 @@ def _placement_facts(begun: pl.DataFrame) -> pl.DataFrame:
 def institution_places(orphanage: pl.DataFrame) -> pl.DataFrame:
     """Columns institution_id and regency_code of the institutions."""
     return orphanage.select(pl.col("orphanage_id").alias("institution_id"), "regency_code")
+
+
+def last_school_year(records: pl.DataFrame, cut_off: date) -> pl.DataFrame:
+    """Each child's record of the last school year begun by the cut-off date (school years begin in July)."""
+    month, day = SCHOOL_YEAR_BEGINS
+    begins = pl.date(pl.col("school_year").str.slice(0, 4).cast(pl.Int32), month, day)
+    return (
+        records.filter(begins <= cut_off)
+        .sort("school_year", "education_record_id", descending=True)
+        .unique("child_token", keep="first", maintain_order=True)
+        .select("child_token", "education_level", "average_score", "attendance_rate")
+    )

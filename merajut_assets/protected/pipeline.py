@@ -18,15 +18,24 @@ from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass, Subject, TableContract
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, Open, StakeholderPolicy
 from merajut_assets.privacy.anonymise import Release, anonymise
-from merajut_assets.privacy.disclosure import suppress_small_cells
+from merajut_assets.privacy.disclosure import (
+    cells_with_small_changes,
+    suppress_small_cells,
+    withhold_disclosing_shares,
+)
 from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.pseudonym import pseudonyms
 from merajut_assets.privacy.verify import verify
 from merajut_assets.protected.care import reporting_dates
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY, usable_rows
 from merajut_assets.protected.summaries import summary_of
+from merajut_assets.protected.summary import CONTRIBUTIONS, CONTRIBUTOR
 
 WITHHELD = "is_withheld"
+# The unit by which a contract declares a figure about groups to be a share of them.
+SHARE_UNIT = "ratio"
+# Sums of one person's parts are compared between releases at this many digits: their order is not fixed.
+CONTRIBUTION_DIGITS = 6
 # Whatever a policy forgets, a column of these classes leaves only generalised (quasi-identifiers) or never.
 _NEVER_RELEASED = (PrivacyClass.DIRECT_IDENTIFIER, PrivacyClass.FREE_TEXT)
 
@@ -37,11 +46,15 @@ class PrivacyRefused(RuntimeError):
 
 @dataclass(frozen=True)
 class ProtectedResult:
-    """A dataset that may be stored. `report`: figures only. `excluded`: rows per entity and reason."""
+    """A dataset that may be stored. `report`: figures only. `excluded`: rows per entity and reason.
+
+    `contributions`, of figures about groups: who stands behind each published figure, under keyed digests
+    (see `contributions_of`). It is never part of what is released."""
 
     frame: pl.DataFrame
     report: dict[str, Any]
     excluded: dict[str, dict[str, int]] = field(default_factory=dict)
+    contributions: pl.DataFrame | None = None
 
 
 def entities_of(contract: TableContract) -> tuple[str, ...]:
@@ -58,12 +71,16 @@ def protect(
     entities: Mapping[str, pl.DataFrame],
     cut_off: date,
     pseudonym_key: bytes | None = None,
+    published: pl.DataFrame | None = None,
 ) -> ProtectedResult:
     """The dataset as it may be released to the policy's stakeholder.
 
-    `entities`: the frames that `entities_of` names. `pseudonym_key`: at least 32 bytes, needed for rows
-    about persons. The report holds `rows_in`, `excluded`, `rows`, `suppressed`, and by kind of dataset
-    `k`, `l`, `classes`, `transformation`, `loss`, `withheld_parts`, `withheld_rows`, `reporting_dates`.
+    `entities`: the frames that `entities_of` names. `pseudonym_key`: at least 32 bytes, needed for whatever is
+    about persons; for figures about groups it must be the same in all releases. `published`: who stood behind the
+    figures of this dataset that were published before, the `contributions` of those releases with a column
+    `publication`. The report holds `rows_in`, `excluded`, `rows`, `suppressed`, and by kind of dataset
+    `k`, `l`, `classes`, `transformation`, `loss`, `withheld_parts`, `withheld_rows`, `reporting_dates`,
+    `cells_withheld_small`, `cells_withheld_small_change`, `shares_withheld`, `publications_compared`.
     Raises PrivacyRefused when a requirement cannot be met, and DataError when rows do not fit the policy.
     """
     dataset = policy.datasets[contract.name]
@@ -75,11 +92,13 @@ def protect(
         purpose=policy.consent_purpose,
         cut_off=cut_off,
     )
-    summary = summary_of(contract)(usable.entities, cut_off)
+    used = _about_nobody(usable.entities) if isinstance(dataset, Open) else usable.entities
+    summary = summary_of(contract)(used, cut_off)
+    contributions = None
     if isinstance(dataset, Microdata):
         frame, report = _microdata(contract, dataset.privacy, summary, pseudonym_key)
     elif isinstance(dataset, Aggregate):
-        frame, report = _aggregate(contract, dataset, summary)
+        frame, report, contributions = _aggregate(contract, dataset, summary, pseudonym_key, published)
     else:
         frame, report = summary, {"suppressed": 0}
     report = {
@@ -96,7 +115,16 @@ def protect(
     evidence = assert_protected(frame, contract, dataset)
     # k and l as published are the verifier's, not those of the code that is verified.
     report.update({name: evidence.facts[name] for name in ("k", "l") if name in evidence.facts})
-    return ProtectedResult(frame, report, usable.excluded)
+    return ProtectedResult(frame, report, usable.excluded, contributions)
+
+
+def _about_nobody(entities: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The rows that name no person: open datasets are released as they are, and so must be made of no others."""
+    kept = {}
+    for name, frame in entities.items():
+        people = registry.entity(name).subject_columns.values()
+        kept[name] = frame.filter(pl.all_horizontal(pl.lit(True), *(pl.col(column).is_null() for column in people)))
+    return kept
 
 
 # ── rows about persons ───────────────────────────────────────────────────────────────────
@@ -191,13 +219,148 @@ def _is_about_people(source: str) -> bool:
     return bool(registry.entity(source.split(".")[0]).subjects)
 
 
+def share_columns(contract: TableContract, dataset: Aggregate) -> dict[str, int]:
+    """The figures that are shares, as their unit says, with how many people must be on either side of each.
+
+    For a sensitive one that is k; another one must only not say the same of everybody."""
+    return {
+        name: dataset.k if contract.column(name).privacy is PrivacyClass.SENSITIVE else 1
+        for name in figure_columns(contract, dataset)
+        if contract.column(name).unit == SHARE_UNIT
+    }
+
+
 def _aggregate(
-    contract: TableContract, dataset: Aggregate, summary: pl.DataFrame
-) -> tuple[pl.DataFrame, dict[str, Any]]:
+    contract: TableContract,
+    dataset: Aggregate,
+    summary: pl.DataFrame,
+    key: bytes | None,
+    published: pl.DataFrame | None,
+) -> tuple[pl.DataFrame, dict[str, Any], pl.DataFrame]:
+    """The frame without what would disclose, the facts about that, and who stands behind what is published.
+
+    Withheld are: shares that tell about fewer than k people or about everybody, small cells, and cells of which a
+    figure stands on people who differ by fewer than k from those of an earlier publication.
+    """
+    if key is None:
+        raise PrivacyRefused(f"{contract.identifier}: figures about groups need a key for their contributors")
+    people = _people(contract, dataset, summary)
+    frame = summary.drop(CONTRIBUTIONS)
+    shares = share_columns(contract, dataset)
+    for name, least in shares.items():
+        sides = people.group_by(contract.key).agg(
+            (pl.col(name).struct.field("part") > 0).sum().alias("_with"),
+            (pl.col(name).struct.field("part") < pl.col(name).struct.field("whole")).sum().alias("_without"),
+        )
+        frame = frame.join(sides, on=contract.key, how="left", maintain_order="left", nulls_equal=True)
+        frame = withhold_disclosing_shares(frame, name, "_with", "_without", least).drop("_with", "_without")
+    candidate = _published_part(contributions_of(contract, dataset, people, key), frame, contract, dataset, shares)
+    changed = (
+        candidate.select(contract.key).clear()
+        if published is None
+        else cells_with_small_changes(candidate, published, contract.key, dataset.k)
+    )
+    # A cell without a count is withheld like a small one, with all of its figures.
+    count = pl.when(pl.col("_changed").is_null()).then(pl.col(dataset.contributors)).alias(dataset.contributors)
+    marked = frame.join(
+        changed.with_columns(pl.lit(True).alias("_changed")),
+        on=contract.key,
+        how="left",
+        maintain_order="left",
+        nulls_equal=True,
+    )
+    is_small = pl.col(dataset.contributors).fill_null(0) < dataset.k
+    small = marked.filter(is_small).height
     figures = [name for name in figure_columns(contract, dataset) if name != dataset.contributors]
-    frame = suppress_small_cells(summary, dataset.contributors, dataset.k, figures)
-    shown = frame.filter(~pl.col(WITHHELD))
-    return frame, {"suppressed": frame.height - shown.height}
+    released = suppress_small_cells(
+        marked.with_columns(count).drop("_changed"), dataset.contributors, dataset.k, figures
+    )
+    shown = released.filter(~pl.col(WITHHELD))
+    report = {
+        "suppressed": released.height - shown.height,
+        "cells_withheld_small": small,
+        "cells_withheld_small_change": released.height - shown.height - small,
+        "shares_withheld": sum(shown.get_column(name).null_count() for name in shares),
+        "publications_compared": 0 if published is None else published.get_column("publication").n_unique(),
+    }
+    return released, report, candidate.join(shown.select(contract.key), on=contract.key, how="semi", nulls_equal=True)
+
+
+def _people(contract: TableContract, dataset: Aggregate, summary: pl.DataFrame) -> pl.DataFrame:
+    """One row per cell and person: the keys, `contributor`, and that person's part in each figure.
+
+    Raises PrivacyRefused when the summary does not tell, for each of its figures, who stands behind it: a figure
+    of which that is not known cannot be compared with what was published before."""
+    if CONTRIBUTIONS not in summary.columns:
+        raise PrivacyRefused(
+            f"{contract.identifier}: its summary does not say who stands behind its figures; build them with cells()"
+        )
+    people = (
+        summary.select(*contract.key, CONTRIBUTIONS)
+        .explode(CONTRIBUTIONS)
+        .drop_nulls(CONTRIBUTIONS)
+        .unnest(CONTRIBUTIONS)
+    )
+    figures = [name for name in figure_columns(contract, dataset) if name != dataset.contributors]
+    counted = people.group_by(contract.key).agg(
+        pl.col(CONTRIBUTOR).n_unique().alias("_people"), pl.len().alias("_rows")
+    )
+    compared = summary.select(*contract.key, dataset.contributors).join(
+        counted, on=contract.key, how="left", nulls_equal=True
+    )
+    agree = (pl.col("_people").fill_null(0) == pl.col(dataset.contributors).fill_null(0)) & (
+        pl.col("_rows").fill_null(0) == pl.col("_people").fill_null(0)
+    )
+    if set(people.columns) != {*contract.key, CONTRIBUTOR, *figures} or not compared.select(agree.all()).item():
+        raise PrivacyRefused(
+            f"{contract.identifier}: what its summary says about contributors does not fit its figures; "
+            "every figure needs a part of each contributor, and each contributor one row in a cell"
+        )
+    return people
+
+
+def contributions_of(contract: TableContract, dataset: Aggregate, people: pl.DataFrame, key: bytes) -> pl.DataFrame:
+    """Who stands behind each figure: the keys of the cell, `figure`, `contributor`, `contribution`.
+
+    `people`: from `_people`. Contributors are digests under `key`, and so are contributions, which tell only
+    whether the part of a person is the same as in another release."""
+    named = people.with_columns(pseudonyms(people.get_column(CONTRIBUTOR), key))
+    parts = [
+        named.select(*contract.key, pl.lit(name).alias("figure"), CONTRIBUTOR, _as_text(people, name))
+        for name in figure_columns(contract, dataset)
+    ]
+    everything = pl.concat(parts)
+    identified = pl.concat_str(CONTRIBUTOR, "figure", "contribution", separator="|").alias("contribution")
+    return everything.with_columns(pseudonyms(everything.select(identified).to_series(), key))
+
+
+def _as_text(people: pl.DataFrame, figure: str) -> pl.Expr:
+    """A person's part in a figure as text. In the count of people everybody's part is one."""
+    if figure not in people.columns:
+        return pl.lit("1").alias("contribution")
+    dtype = people.schema[figure]
+    part = pl.col(figure)
+    if isinstance(dtype, pl.Struct):
+        text = pl.concat_str((part.struct.field(one.name) for one in dtype.fields), separator="/")
+    else:
+        text = (part.round(CONTRIBUTION_DIGITS) if dtype.is_float() else part).cast(pl.String)
+    return text.fill_null("").alias("contribution")
+
+
+def _published_part(
+    contributions: pl.DataFrame,
+    frame: pl.DataFrame,
+    contract: TableContract,
+    dataset: Aggregate,
+    shares: Mapping[str, int],
+) -> pl.DataFrame:
+    """The contributions to figures that are still shown: large enough cells, and shares that are not withheld."""
+    large = frame.filter(pl.col(dataset.contributors) >= dataset.k)
+    kept = contributions.join(large.select(contract.key), on=contract.key, how="semi", nulls_equal=True)
+    for name in shares:
+        hidden = large.filter(pl.col(name).is_null()).select(*contract.key, pl.lit(name).alias("figure"))
+        kept = kept.join(hidden, on=[*contract.key, "figure"], how="anti", nulls_equal=True)
+    return kept
 
 
 # ── what holds for every dataset ─────────────────────────────────────────────────────────
@@ -279,9 +442,17 @@ def _examine_aggregate(frame: pl.DataFrame, contract: TableContract, dataset: Ag
     contributors = shown.get_column(dataset.contributors)
     below = int((contributors.is_null() | (contributors < dataset.k)).sum())
     showing = sum(int(hidden.get_column(name).is_not_null().sum()) for name in figure_columns(contract, dataset))
-    facts = {"rows": frame.height, "withheld": hidden.height, "k": contributors.min(), "rows_below_k": below}
+    about_all = sum(int(shown.get_column(name).is_in([0.0, 1.0]).sum()) for name in share_columns(contract, dataset))
+    facts = {
+        "rows": frame.height,
+        "withheld": hidden.height,
+        "k": contributors.min(),
+        "rows_below_k": below,
+        "shares_of_nobody_or_all": about_all,
+    }
     violations = [f"{below} row(s) show figures of fewer than {dataset.k} {dataset.contributors}"] if below else []
     violations += [f"{showing} withheld figure(s) are shown"] if showing else []
+    violations += [f"{about_all} share(s) say the same of everybody in a row"] if about_all else []
     return Evidence(facts, tuple(violations))
 
 

@@ -24,8 +24,17 @@ import polars as pl
 
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
-from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy
+from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy
+from merajut_assets.protected.contributors import (
+    contributor_key,
+    contributors_table,
+    published_contributions,
+    remember,
+    remembered_releases,
+    small_differences,
+)
 from merajut_assets.protected.pipeline import (
+    WITHHELD,
     Evidence,
     PrivacyRefused,
     ProtectedResult,
@@ -123,8 +132,12 @@ def _release_dataset(
         return _kept(lakehouse, contract, policy, release, stored), True
     if is_child_level(contract, policy):
         _refuse_unregistered(lakehouse, policy, release)
+    if isinstance(policy.datasets[contract.name], Aggregate):
+        _refuse_unremembered(lakehouse.lake, contract)
     entities = {name: lakehouse.read_conformed(name, release) for name in names}
-    result = protect(contract, policy, entities, manifest.cut_off, pseudonym_key(lakehouse, contract, policy, release))
+    key = pseudonym_key(lakehouse, contract, policy, release)
+    published = published_contributions(lakehouse.lake, contract)
+    result = protect(contract, policy, entities, manifest.cut_off, key, published)
     if is_child_level(contract, policy):
         lakehouse.ledger.register_child_release(
             policy.stakeholder,
@@ -140,25 +153,54 @@ def _release_dataset(
         **digests,
         **flat_facts(result),
     }
+    if result.contributions is not None:
+        remember(lakehouse.lake, contract, release, result.contributions)
     lakehouse.lake.overwrite(table, result.frame, partition={RELEASE: release}, facts=facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=result.frame.height, k=facts.get("k"))
     return facts, True
 
 
+def _refuse_unremembered(lake: Lake, contract: TableContract) -> None:
+    """Refuse when figures about groups are stored and it is not known who stood behind them: nothing can be compared
+    with them then."""
+    if lake.version(table_of(contract)) is None:
+        return
+    known = remembered_releases(lake, contract)
+    forgotten = [
+        partition[RELEASE]
+        for partition in lake.partitions(table_of(contract))
+        if partition[RELEASE] not in known
+        and not read_release(lake, contract, partition[RELEASE]).get_column(WITHHELD).all()
+    ]
+    if forgotten:
+        raise PrivacyRefused(
+            f"{contract.identifier}: figures of release {', '.join(forgotten)} are stored, and who stood behind them "
+            f"is not remembered; restore table {contributors_table(contract)} from a backup"
+        )
+
+
 def _refuse_unregistered(lakehouse: Lakehouse, policy: StakeholderPolicy, release: str) -> None:
     """Refuse when the lake holds a child-level release that the ledger does not know: it was lost or replaced,
     and with it the memory of what the stakeholder has already got."""
+    forgotten = [f"{name} of {other}" for name, other in unregistered(lakehouse, policy) if other != release]
+    if forgotten:
+        raise PrivacyRefused(
+            f"{policy.stakeholder}, release {release}: {', '.join(forgotten)} is stored, and the privacy ledger "
+            "does not know it; restore the ledger from a backup"
+        )
+
+
+def unregistered(lakehouse: Lakehouse, policy: StakeholderPolicy) -> list[tuple[str, str]]:
+    """Dataset and release of every stored child-level release whose like the ledger does not know."""
     known = {entry.release for entry in lakehouse.ledger.child_releases(policy.stakeholder)}
-    for name in policy.microdata:
-        contract = registry.protected_dataset(policy.stakeholder, name)
-        if is_child_level(contract, policy) and lakehouse.lake.version(table_of(contract)) is not None:
-            stored = {partition[RELEASE] for partition in lakehouse.lake.partitions(table_of(contract))}
-            forgotten = ", ".join(sorted(stored - known - {release}))
-            if forgotten:
-                raise PrivacyRefused(
-                    f"{contract.identifier}, release {release}: release {forgotten} is stored, and the privacy ledger "
-                    "does not know it; restore the ledger from a backup"
-                )
+    contracts = [registry.protected_dataset(policy.stakeholder, name) for name in policy.microdata]
+    return [
+        (contract.name, partition[RELEASE])
+        for contract in contracts
+        if is_child_level(contract, policy) and lakehouse.lake.version(table_of(contract)) is not None
+        for partition in lakehouse.lake.partitions(table_of(contract))
+        if partition[RELEASE] not in known
+    ]
 
 
 def _was_stored(lake: Lake, table: str, release: str) -> bool:
@@ -219,8 +261,10 @@ def _digest(content: Mapping[str, Any]) -> str:
 def pseudonym_key(
     lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str
 ) -> bytes | None:
-    """The key of the stakeholder's pseudonyms for the period. It differs per dataset, because datasets of one
-    stakeholder are not verified on their join."""
+    """The key of the stakeholder's pseudonyms for the period, or of an aggregate's contributors for good. It differs
+    per dataset, because datasets of one stakeholder are not verified on their join."""
+    if isinstance(policy.datasets[contract.name], Aggregate):
+        return contributor_key(lakehouse, contract)
     if not isinstance(policy.datasets[contract.name], Microdata):
         return None
     period = release[:4] if policy.pseudonym_period == "year" else release
@@ -253,5 +297,18 @@ def flat_facts(result: ProtectedResult) -> dict[str, Fact]:
 
 
 def examine_stored(lake: Lake, contract: TableContract, policy: StakeholderPolicy, release: str) -> Evidence:
-    """The verifier's evidence about what is stored of a release, read back from the lake."""
-    return examine(read_release(lake, contract, release), contract, policy.datasets[contract.name])
+    """The verifier's evidence about what is stored of a release, read back from the lake; of figures about groups
+    also about their differences from all other releases."""
+    dataset = policy.datasets[contract.name]
+    evidence = examine(read_release(lake, contract, release), contract, dataset)
+    published = published_contributions(lake, contract) if isinstance(dataset, Aggregate) else None
+    if published is None or not isinstance(dataset, Aggregate):
+        return evidence
+    small = small_differences(published, contract.key, dataset.k)
+    return Evidence(
+        {**evidence.facts, "small_differences": small},
+        (
+            *evidence.violations,
+            *([f"{small} figure(s) differ between releases in fewer than {dataset.k}"] if small else []),
+        ),
+    )

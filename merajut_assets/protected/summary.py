@@ -1,8 +1,9 @@
-"""What the summaries of all stakeholders share: their register, and time and bands as expressions.
+"""What the summaries of all stakeholders share: their register, cells, and time and bands as expressions.
 
 A summary (see `summaries`) is a pure function from conformed entities to the rows of one protected dataset, as of a
 cut-off date. It sees only rows that may be used (`consent_filter` saw to that) and returns them
-before any generalisation; pseudonyms, generalisation and small cells are `pipeline`'s business.
+before any generalisation; pseudonyms, generalisation and small cells are `pipeline`'s business. A summary
+of figures about groups says who stands behind each figure, in the column CONTRIBUTIONS (see `cells`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ Entities = Mapping[str, pl.DataFrame]
 Summary = Callable[[Entities, date], pl.DataFrame]
 
 PROVINCE_CHARACTERS = 2
+CONTRIBUTIONS = "contributions"
+CONTRIBUTOR = "contributor"
 
 _SUMMARIES: dict[tuple[str, str], Summary] = {}
 
@@ -46,6 +49,49 @@ def summary_of(contract: TableContract) -> Summary:
 def registered_summaries() -> frozenset[tuple[str, str]]:
     """(stakeholder, dataset) of every summary there is."""
     return frozenset(_SUMMARIES)
+
+
+# ── figures about groups ─────────────────────────────────────────────────────────────────
+
+
+def cells(
+    events: pl.DataFrame,
+    keys: Sequence[str],
+    contributor: str,
+    count: str,
+    *,
+    sums: Mapping[str, pl.Expr] | None = None,
+    shares: Mapping[str, pl.Expr] | None = None,
+) -> pl.DataFrame:
+    """One row per cell in which there is anybody: `keys`, `count`, the figures, and CONTRIBUTIONS.
+
+    `events`: rows about the people in the column `contributor`; `count` is how many distinct ones there are.
+    `sums`: by figure, what one person adds to it, as an expression over that person's events. `shares`: by
+    figure, whether an event has the attribute; the figure is the share of events that have it.
+    CONTRIBUTIONS lists one struct per person: `contributor`, and by figure that person's part: the summand, or
+    for a share a struct of `part` (events that have the attribute) and `whole` (all events).
+    """
+    sums, shares = sums or {}, shares or {}
+    people = (
+        events.drop_nulls([*keys, contributor])
+        .group_by(*keys, pl.col(contributor).alias(CONTRIBUTOR))
+        .agg(
+            *(summand.alias(name) for name, summand in sums.items()),
+            *(
+                pl.struct(whole(flag.fill_null(False).sum()).alias("part"), whole(pl.len()).alias("whole")).alias(name)
+                for name, flag in shares.items()
+            ),
+        )
+    )
+    return people.group_by(keys).agg(
+        whole(pl.len()).alias(count),
+        *(pl.col(name).sum() for name in sums),
+        *(
+            (pl.col(name).struct.field("part").sum() / pl.col(name).struct.field("whole").sum()).alias(name)
+            for name in shares
+        ),
+        pl.struct(CONTRIBUTOR, *sums, *shares).alias(CONTRIBUTIONS),
+    )
 
 
 # ── time ─────────────────────────────────────────────────────────────────────────────────

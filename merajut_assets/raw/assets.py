@@ -8,6 +8,7 @@ No postponed annotations here: Dagster reads that of the context at run time.
 import io
 from collections.abc import Sequence
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -26,6 +27,8 @@ from resources.lake import RawVersion
 from resources.lakehouse import Lakehouse
 
 SOURCE_RETRY = dg.RetryPolicy(max_retries=3, delay=300)
+
+_LANDING = "landing"
 
 # What may be gone at the next attempt; any other refusal needs somebody to act.
 TRANSIENT_RULES = frozenset({"locked", "unreachable", "changed_while_read"})
@@ -63,15 +66,17 @@ def _raw_asset(system: System, contract: TableContract) -> dg.AssetsDefinition:
 def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_date: date) -> RawVersion:
     """Land one table; returns the version in force, which is the present one when nothing changed.
 
+    A landing that was killed before it was in the audit log is completed first.
     Raises SourceError: the source is refused. Nothing is written then."""
-    untouched = untouched_version(lakehouse, system, contract)
-    if untouched is not None:
-        return untouched
+    _complete_killed(lakehouse, system, contract)
     location = lakehouse.location(system)
     fingerprint = reader.fingerprint(contract, system, location)
     declared = landing.contract_fingerprint(contract)
     known = lakehouse.lake.latest_raw(system.name, contract.name)
+    if known is not None and _is_of(known, fingerprint, declared):
+        return known
     source = reader.read(contract, system, location)
+    _refuse_emptied(contract, known, source.frame)
     content = _content_digest(lakehouse, source.frame, declared)
     if known is not None and known.digest == content:
         return known
@@ -84,6 +89,9 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
         lambda subject, ids: _keys(lakehouse, subject, ids),
         lakehouse.vault.named_key,
     )
+    begun = _begun(lakehouse, contract)
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.touch()
     version = lakehouse.lake.land(
         system.name,
         contract.name,
@@ -105,10 +113,49 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
     if landed.erased:
         _destroy_originals(lakehouse, system)
     _keep_original(lakehouse, system, contract, source, fingerprint, ingest_date)
-    lakehouse.audit.append(
-        "landing", table=contract.identifier, version=version.number, rows=version.rows, digest=content
-    )
+    _audit(lakehouse, contract, version)
+    begun.unlink()
     return version
+
+
+def _audit(lakehouse: Lakehouse, contract: TableContract, version: RawVersion) -> None:
+    lakehouse.audit.append(
+        _LANDING, table=contract.identifier, version=version.number, rows=version.rows, digest=version.digest
+    )
+
+
+def _begun(lakehouse: Lakehouse, contract: TableContract) -> Path:
+    """The empty file that is there while a version is stored and not yet in the audit log."""
+    return lakehouse.settings.lake / ".landings" / contract.identifier
+
+
+def _complete_killed(lakehouse: Lakehouse, system: System, contract: TableContract) -> None:
+    """Do what a landing that was killed after storing its version had left to do, as far as it had."""
+    begun = _begun(lakehouse, contract)
+    if not begun.exists():
+        return
+    version = lakehouse.lake.latest_raw(system.name, contract.name)
+    if version is not None:
+        if version.facts["erased_rows"]:
+            _destroy_originals(lakehouse, system)
+        logged = (entry["facts"] for entry in lakehouse.audit.entries() if entry["event"] == _LANDING)
+        if (contract.identifier, version.number) not in {(facts["table"], facts["version"]) for facts in logged}:
+            _audit(lakehouse, contract, version)
+    begun.unlink()
+
+
+def _refuse_emptied(contract: TableContract, known: RawVersion | None, frame: pl.DataFrame) -> None:
+    """Refuse a source that has lost all its rows: an export that failed looks just like that, and whatever is
+    built from the table would lose its rows, too."""
+    if known is not None and known.facts["rows_in_source"] and frame.is_empty() and not contract.may_become_empty:
+        raise SourceError(
+            contract.system,
+            contract.name,
+            "emptied",
+            f"the source has its columns and no rows, where the version before had {known.facts['rows_in_source']}",
+            "export it again; if the table can really lose all its rows, declare may_become_empty in "
+            f"{landing.module_of(contract)}",
+        )
 
 
 def untouched_version(lakehouse: Lakehouse, system: System, contract: TableContract) -> RawVersion | None:
@@ -116,9 +163,14 @@ def untouched_version(lakehouse: Lakehouse, system: System, contract: TableContr
     the source. Raises SourceError: there is no source."""
     fingerprint = reader.fingerprint(contract, system, lakehouse.location(system))
     known = lakehouse.lake.latest_raw(system.name, contract.name)
-    if known is None or known.facts["fingerprint"] != fingerprint:
+    if known is None or _begun(lakehouse, contract).exists():
         return None
-    return known if known.facts["contract"] == landing.contract_fingerprint(contract) else None
+    return known if _is_of(known, fingerprint, landing.contract_fingerprint(contract)) else None
+
+
+def _is_of(version: RawVersion, fingerprint: str, declared: str) -> bool:
+    """Whether a version was landed from a source, and under a contract, in this very state."""
+    return version.facts["fingerprint"] == fingerprint and version.facts["contract"] == declared
 
 
 def _keys(lakehouse: Lakehouse, subject: Subject, ids: Sequence[str]) -> dict[str, bytes]:
@@ -199,6 +251,7 @@ def _metadata(version: RawVersion) -> dict[str, Any]:
     return {
         "dagster/row_count": version.rows,
         "rows_in_source": facts["rows_in_source"],
+        **({} if facts["rows_in_source"] else {"warning": "the source has its columns and no rows"}),
         "refused_rows": facts["refused_rows"],
         "refused_by_rule": facts["refused_by_rule"] or "none",
         "erased_rows": facts["erased_rows"],

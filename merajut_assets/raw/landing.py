@@ -20,6 +20,7 @@ import polars as pl
 from pandera.config import ValidationDepth, config_context
 
 from merajut_assets.contracts.base import Column, PrivacyClass, Subject, TableContract
+from merajut_assets.privacy.consent import restricts
 from merajut_assets.raw.identifiers import IDENTIFIERS, contains_nik, nik_agrees
 from merajut_assets.sources.request import SourceError
 from resources.encryption import encrypt_rows, rows_as_json, tokens
@@ -31,6 +32,8 @@ UNPARSED = "unparsed"
 RULE_SEPARATOR = ","
 
 TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
+DAY = "%Y-%m-%d"
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 # A column of which most values cannot be parsed has changed its type; single bad cells are dirt.
 RETYPED_SHARE = 0.5
@@ -59,8 +62,8 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Landed:
-    """`frame` is what raw stores. `refused` counts rows by rule; `erased` counts rows left out
-    because somebody they are about was erased."""
+    """`frame` is what raw stores. `refused` counts rows by rule; `erased` counts rows that named an erased
+    person: left out, or kept without the name (`without_erased`)."""
 
     frame: pl.DataFrame
     refused: Mapping[str, int]
@@ -75,7 +78,7 @@ def contract_fingerprint(contract: TableContract) -> str:
         (name, [str(check) for check in spec.checks], spec.nullable) for name, spec in contract.schema.columns.items()
     ]
     rules = [str(check) for check in contract.schema.checks]
-    keys = (contract.key, contract.modified_column, contract.subjects)
+    keys = (contract.key, contract.modified_column, contract.subjects, contract.outlives)
     return sha256(repr((declared, checks, rules, keys)).encode()).hexdigest()[:16]
 
 
@@ -121,23 +124,37 @@ def _cast(given: pl.DataType, column: Column) -> pl.Expr:
         return pl.when(converted.cast(given, strict=False) == value).then(converted).alias(column.name)
     stripped = value.cast(pl.String).str.strip_chars()
     if wanted == pl.Date:
-        return _parse_date(stripped, column)
+        return _as_written(stripped.str.to_date(_form(column), strict=False), stripped, column)
     if wanted == pl.Datetime:
-        moment = stripped.str.to_datetime(TIMESTAMP, strict=False, time_unit="us")
-        return pl.when(moment.dt.strftime(TIMESTAMP) == stripped).then(moment).alias(column.name)
+        moment = stripped.str.to_datetime(_form(column), strict=False, time_unit="us")
+        return _as_written(moment, stripped, column)
     if wanted == pl.Boolean:
         lowered = stripped.str.to_lowercase()
-        truth = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        return lowered.replace_strict(truth, default=None, return_dtype=pl.Boolean)
+        return lowered.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
     return stripped.cast(column.dtype, strict=False)
 
 
-def _parse_date(text: pl.Expr, column: Column) -> pl.Expr:
+def _form(column: Column) -> str:
+    """The strptime format in which a date or a time is written as text."""
+    return column.source_format or (DAY if column.dtype.base_type() == pl.Date else TIMESTAMP)
+
+
+def _as_written(parsed: pl.Expr, text: pl.Expr, column: Column) -> pl.Expr:
     # chrono accepts one-digit days and short years where the format asks for two or four digits;
     # writing the date back and comparing refuses what was not written as declared.
-    declared = column.source_format or "%Y-%m-%d"
-    parsed = text.str.to_date(declared, strict=False)
-    return pl.when(parsed.dt.strftime(declared) == text).then(parsed).alias(column.name)
+    return pl.when(parsed.dt.strftime(_form(column)) == text).then(parsed).alias(column.name)
+
+
+def _expected(column: Column) -> str:
+    """What the values of a column have to look like, in words for whoever exports them."""
+    wanted = column.dtype.base_type()
+    if wanted in (pl.Date, pl.Datetime):
+        return f"written as {_form(column)}"
+    if wanted == pl.Boolean:
+        return f"one of {', '.join(_TRUTH)}"
+    if wanted == pl.Int64:
+        return "whole numbers"
+    return "numbers, 1234.5" if wanted == pl.Float64 else "text"
 
 
 def _refuse_retyped(contract: TableContract, column: Column, failed: pl.Series, source: pl.Series) -> None:
@@ -147,13 +164,15 @@ def _refuse_retyped(contract: TableContract, column: Column, failed: pl.Series, 
             contract.system,
             contract.name,
             "retyped",
-            f"{failed.sum()} of {present} values are no {column.dtype.base_type().__name__.lower()}",
-            f"restore the column in the export, or change its type in {_module(contract)}",
+            f"{failed.sum()} of {present} values are no {column.dtype.base_type().__name__.lower()} "
+            f"(expected: {_expected(column)})",
+            f"restore the column in the export, or change its type or source_format in {module_of(contract)}",
             column=column.name_in_source,
         )
 
 
-def _module(contract: TableContract) -> str:
+def module_of(contract: TableContract) -> str:
+    """The file that declares a table, for remedies."""
     return f"contracts/{contract.model.__module__.rpartition('.')[2]}.py"
 
 
@@ -178,7 +197,7 @@ def judge(parsed: Parsed, contract: TableContract) -> pl.Series:
         # What cannot be read is not missing: it is refused once, for its type.
         broken.append((rule, mask if unreadable is None else mask & ~unreadable))
     if contract.key:
-        broken.append((f"{contract.key[0]}.unique", older_duplicates(frame, contract.key, contract.modified_column)))
+        broken.append(outdated(frame, contract.key, contract.modified_column, broken))
     return combine_rules(broken, frame.height)
 
 
@@ -200,7 +219,7 @@ def broken_rules(frame: pl.DataFrame, contract: TableContract) -> list[tuple[str
             contract.name,
             "contract",
             "the frame does not have the declared columns and types",
-            f"correct the declaration in {_module(contract)}",
+            f"correct the declaration in {module_of(contract)}",
         )
     found: dict[str, set[int]] = {}
     for column, check, index, context in cases.iter_rows():
@@ -215,19 +234,38 @@ def _rule_name(column: str, check: str, context: str) -> str:
     return f"{column}.{_CHECK_NAMES.get(check.split('(')[0], 'type')}"
 
 
-def older_duplicates(frame: pl.DataFrame, key: Sequence[str], changed: str | None) -> pl.Series:
-    """Of rows with one key all but the newest; without times of change, all but the first.
-    A row without a key is nobody's duplicate."""
+def outdated(
+    frame: pl.DataFrame, key: Sequence[str], changed: str | None, broken: Sequence[tuple[str, pl.Series]]
+) -> tuple[str, pl.Series]:
+    """(`<key>.unique`, mask of the older duplicates among the rows that keep all other rules).
+
+    A row that is refused anyway makes no other one outdated: the good row of its key stays."""
+    good = combine_rules(broken, frame.height).is_null()
+    return f"{key[0]}.unique", older_duplicates(frame, key, changed, good)
+
+
+def older_duplicates(
+    frame: pl.DataFrame, key: Sequence[str], changed: str | None, counting: pl.Series | None = None
+) -> pl.Series:
+    """Of the `counting` rows (default: all) with one key all but the newest; without times of change,
+    all but the first. A row without a key is nobody's duplicate."""
     keys = frame.select(key)
-    if keys.n_unique() == frame.height:
+    if all_different(keys):
         return pl.repeat(False, frame.height, eager=True)
     newest = pl.col(changed) if changed else pl.lit(None, dtype=pl.Datetime)
-    newest_first = frame.select(*key, newest.alias("_changed"), pl.int_range(pl.len()).alias("_position")).sort(
-        "_changed", "_position", descending=[True, False], nulls_last=True
-    )
+    counts = pl.repeat(True, frame.height, eager=True) if counting is None else counting
+    newest_first = frame.select(
+        *key, newest.alias("_changed"), counts.alias("_counts"), pl.int_range(pl.len()).alias("_position")
+    ).sort("_counts", "_changed", "_position", descending=[True, True, False], nulls_last=True)
     numbered = newest_first.with_columns(pl.int_range(pl.len()).over(list(key)).alias("_rank"))
     rank = numbered.sort("_position")["_rank"]
-    return (rank > 0) & keys.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+    return (rank > 0) & counts & keys.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+
+
+def all_different(keys: pl.DataFrame) -> bool:
+    """True only when no two rows are equal; False, too, in the rare case that two hashes meet by chance.
+    Counting hashes takes a tenth of the memory of counting rows."""
+    return keys.hash_rows().n_unique() == keys.height
 
 
 def combine_rules(broken: Sequence[tuple[str, pl.Series]], rows: int) -> pl.Series:
@@ -265,7 +303,9 @@ def shield(
     """What raw stores: plain columns, tokens, flags, and one blob per row about people.
 
     `subject_keys(subject, source ids)` gives the keys of those who were not erased; rows about
-    anybody else are left out. `named_key` gives the keys of tokens and of rows about nobody."""
+    anybody else are left out, or kept without them (`without_erased`). `named_key` gives the keys of tokens
+    and of rows about nobody."""
+    frame, spared = without_erased(frame, contract, subject_keys)
     plain = frame.select(
         *(column.name for column in contract.plain_columns), *derived_flags(frame, contract, named_key)
     ).with_columns(failed_rules)
@@ -279,7 +319,25 @@ def shield(
     kept = pl.Series([key is not None for key in keys], dtype=pl.Boolean)
     blobs = encrypt_rows(personal, keys, blob_context(contract))
     landed = plain.with_columns(blobs.alias(ENCRYPTED)).filter(kept)
-    return Landed(landed, refused, frame.height - landed.height)
+    return Landed(landed, refused, int((~kept | spared).sum()))
+
+
+def without_erased(
+    frame: pl.DataFrame, contract: TableContract, subject_keys: KeyFinder
+) -> tuple[pl.DataFrame, pl.Series]:
+    """`frame` without the ids of erased people in the rows that outlive them, and which rows those are.
+
+    A withdrawal is kept without the guardian who declared it: were it dropped, another's older grant would
+    count again."""
+    spared = pl.repeat(False, frame.height, eager=True, dtype=pl.Boolean)
+    for subject in contract.outlives:
+        column = contract.subject_columns[subject]
+        ids = subject_ids(frame, contract, column)
+        living = list(subject_keys(subject, ids.drop_nulls().unique().to_list()))
+        is_erased = ids.is_not_null() & ~ids.is_in(living) & frame.select(restricts()).to_series()
+        frame = frame.with_columns(frame[column].set(is_erased, None))
+        spared = spared | is_erased
+    return frame, spared
 
 
 def blob_context(contract: TableContract) -> bytes:

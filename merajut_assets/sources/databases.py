@@ -8,7 +8,7 @@ opened read-only, PostgreSQL in a read-only session.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from merajut_assets.sources.records import BATCH_ROWS, Batches
 from merajut_assets.sources.request import RawTable, TableRequest
 
 _DEFAULT_TIMEOUT_SECONDS = "10"
+_SQLITE_HEADER_BYTES = 100
 
 
 def read_table(request: TableRequest) -> RawTable:
@@ -32,13 +33,43 @@ def read_table(request: TableRequest) -> RawTable:
         header = _header(request, connection)
         wanted = request.wanted(header)
         batches = Batches(wanted)
-        columns = ", ".join(_quoted(connection, name) for name in wanted)
-        result = connection.execution_options(stream_results=True).execute(
-            sa.text(f"SELECT {columns} FROM {_qualified(request, connection)}")  # noqa: S608 - names quoted by the dialect
-        )
-        while rows := result.fetchmany(BATCH_ROWS):
-            batches.add_rows(rows)
+        try:
+            for rows in _selected(request, connection, wanted):
+                batches.add_rows(rows)
+        except sa.exc.OperationalError as error:
+            if not _is_undecodable(error):
+                raise
+            raise _encoding_refusal(request, connection, wanted) from None
         return RawTable(batches.frame(), tuple(header))
+
+
+def _selected(
+    request: TableRequest, connection: sa.Connection, names: Sequence[str]
+) -> Iterator[Sequence[sa.Row[tuple[Any, ...]]]]:
+    columns = ", ".join(_quoted(connection, name) for name in names)
+    result = connection.execution_options(stream_results=True).execute(
+        sa.text(f"SELECT {columns} FROM {_qualified(request, connection)}")  # noqa: S608 - names quoted by the dialect
+    )
+    while rows := result.fetchmany(BATCH_ROWS):
+        yield rows
+
+
+def _is_undecodable(error: sa.exc.DBAPIError) -> bool:
+    # SQLite's driver has no code for this; the rest of its message quotes the value.
+    return str(error.orig).startswith("Could not decode to UTF-8")
+
+
+def _encoding_refusal(request: TableRequest, connection: sa.Connection, names: Sequence[str]) -> Exception:
+    """Which column it is, found by reading each alone: the driver knows, and says it with the value."""
+    found = None
+    for name in names:
+        try:
+            for _ in _selected(request, connection, [name]):
+                pass
+        except sa.exc.OperationalError:
+            found = name
+            break
+    return request.error("encoding", "a text of the table is not UTF-8", "export it again as UTF-8", column=found)
 
 
 def count_and_last_change(request: TableRequest) -> tuple[int, datetime | None]:
@@ -93,6 +124,7 @@ def _engine(request: TableRequest) -> sa.Engine:
     except ValueError:
         raise request.error("option", "the option timeout_seconds is no number", "state seconds, such as 10") from None
     if request.database_url is None:
+        _refuse_cut_off(request, request.existing_path())
         return _sqlite_engine(request.existing_path(), timeout)
     try:
         url = sa.make_url(request.database_url)
@@ -108,10 +140,29 @@ def _engine(request: TableRequest) -> sa.Engine:
         elif url.get_backend_name() == "sqlite":
             return _sqlite_engine(Path(url.database or ""), timeout)
         return sa.create_engine(url, connect_args=arguments, poolclass=sa.pool.NullPool, hide_parameters=True)
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError):
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError):  # the last: of a port
         raise request.error(
             "database_url", "the database URL cannot be used", "state one such as postgresql://user@host/database"
         ) from None
+
+
+def _refuse_cut_off(request: TableRequest, path: Path) -> None:
+    """SQLite itself notices that pages are missing only when it needs one of them.
+
+    The file's header holds its page size (bytes 16-17) and number of pages (28-31), valid when the counters
+    at 24 and 92 agree (SQLite's description of its file format, section 1.3). A file without that header
+    is refused when it is read."""
+    with path.open("rb") as file:
+        header = file.read(_SQLITE_HEADER_BYTES)
+    if len(header) < _SQLITE_HEADER_BYTES or header[24:28] != header[92:96]:
+        return
+    page = int.from_bytes(header[16:18], "big")
+    size = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    has_journal = path.with_name(path.name + "-wal").exists()  # may hold the pages that the file still lacks
+    if header.startswith(b"SQLite format 3\0") and path.stat().st_size < size and not has_journal:
+        raise request.error(
+            "damaged", f"the file {request.place} is cut off", "transfer it again, or restore it from the source system"
+        )
 
 
 def _sqlite_engine(path: Path, timeout: float) -> sa.Engine:
@@ -159,8 +210,7 @@ def _refusal(request: TableRequest, error: sa.exc.DBAPIError) -> Exception:
         return request.error("damaged", "the file is no database or damaged", "restore it from the source system")
     if kind in ("42501", "SQLITE_AUTH", "SQLITE_PERM", "SQLITE_READONLY"):
         return request.error("forbidden", "the database refuses the table to this user", "grant SELECT on the table")
-    if not kind and request.path is not None and isinstance(error, sa.exc.OperationalError):
-        # Without a code it is the driver that cannot read a text: waiting does not mend that.
+    if _is_undecodable(error):  # the name of a column, or the time of the last change
         return request.error("encoding", "a text of the table is not UTF-8", "export it again as UTF-8")
     if kind.startswith("SQLITE_CANTOPEN") or (not kind and isinstance(error, sa.exc.OperationalError)):
         return request.error(

@@ -43,8 +43,8 @@ class SourceTable:
 
     `frame` holds the declared columns under their contract names: text for text formats, the
     source's own types otherwise; empty text is null. `undeclared` names the columns that were
-    left behind. `modified_at` is UTC. `original` is the file as delivered, None for a database
-    that is reached by URL."""
+    left behind, as far as their names may be shown. `modified_at` is UTC. `original` is the file as
+    delivered, None for a database that is reached by URL."""
 
     frame: pl.DataFrame
     undeclared: tuple[str, ...]
@@ -79,7 +79,7 @@ def read(contract: TableContract, system: System, location: Location) -> SourceT
         )
     return SourceTable(
         frame=raw.frame.select(list(request.declared)).rename(request.declared),
-        undeclared=request.undeclared(raw.header),
+        undeclared=request.left_behind(raw.header),
         modified_at=_modified_at(request),
         original=request.path,
     )

@@ -17,11 +17,12 @@ import polars as pl
 
 from merajut_assets.contracts.base import DROP_UNDECLARED, System, TableContract
 
-# A name that somebody chose for a column. A file without its header row offers a person's
-# values as names instead, and some exports make keys of people's full names, so that anything else
-# (blanks above all) is counted and not shown.
+# A name that somebody chose for a column. Some exports make keys of people's full names, so that anything
+# else (blanks above all) is counted and not shown. A file without its header row offers a person's values
+# as names instead, single words among them: before all declared columns are there, no other name is shown.
 _SHOWABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z_./@-]*\d{0,3}[A-Za-z_./@-]*\Z")
 _SHOWABLE_LENGTH = 80
+HIDDEN_NAME = "(name not shown)"
 
 
 class SourceError(Exception):
@@ -105,8 +106,9 @@ class TableRequest:
     def wanted(self, header: Sequence[str]) -> list[str]:
         """The declared columns, under their names in the source, once the header has passed.
 
-        SourceError: a name occurs twice, a declared column is missing, or a column is neither
-        declared nor dropped by the contract."""
+        SourceError: a declared column is missing, a name occurs twice, or a column is neither
+        declared nor dropped by the contract. Names that the contract does not know are shown only of a
+        header that has all declared columns, and only when they look like names of columns."""
         module = f"contracts/{self.contract.model.__module__.rpartition('.')[2]}.py"
         missing = [name for name in self.declared if name not in set(header)]
         if len(missing) == len(self.declared):
@@ -116,6 +118,13 @@ class TableRequest:
                 "check that the export is of this table and has its header row",
                 column=self.contract.columns[0].name_in_source,
             )
+        if missing:
+            raise self.error(
+                "missing_column",
+                f"the source lacks the declared column(s) {', '.join(missing)}",
+                f"export the column(s) again, or change the declaration in {module} if the source has changed",
+                column=missing[0],
+            )
         doubled = [name for name, count in Counter(header).items() if count > 1]
         if doubled:
             raise self.error(
@@ -123,13 +132,6 @@ class TableRequest:
                 f"the source names more than one column {showable(doubled)}",
                 "export every column once, under a name of its own",
                 column=doubled[0] if _is_showable(doubled[0]) else None,
-            )
-        if missing:
-            raise self.error(
-                "missing_column",
-                f"the source lacks the declared column(s) {', '.join(missing)}",
-                f"export the column(s) again, or change the declaration in {module} if the source has changed",
-                column=missing[0],
             )
         unknown = [name for name in self.undeclared(header) if name not in self.contract.drops]
         if unknown and DROP_UNDECLARED not in self.contract.drops:
@@ -143,6 +145,14 @@ class TableRequest:
 
     def undeclared(self, header: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in header if name not in self.declared)
+
+    def left_behind(self, header: Iterable[str]) -> tuple[str, ...]:
+        """The undeclared columns, for reports: one that the contract does not name and whose name looks like
+        a value has none."""
+        return tuple(
+            name if name in self.contract.drops or _is_showable(name) else HIDDEN_NAME
+            for name in self.undeclared(header)
+        )
 
 
 def _is_showable(name: str) -> bool:

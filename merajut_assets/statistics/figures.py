@@ -47,13 +47,20 @@ class Figures(pa.DataFrameModel):
     interval_low: float = public("Lower end of the 95 % interval; empty when withheld")
     interval_high: float = public("Upper end of the 95 % interval; empty when withheld")
     expected_relative_error: float = public(
-        "Expected size of the noise in relation to the noisy figure",
+        "Expected size of the noise: of a count in relation to the lower end of its interval (infinite when that is "
+        "0), of a mean in relation to the mean",
         unit="ratio",
         required=True,
         nullable=False,
         ge=0.0,
     )
     epsilon: float = public("Privacy loss of the measure", required=True, nullable=False, gt=0.0)
+    epsilon_all_stakeholders: float = public(
+        "Privacy loss of a release to all stakeholders together: the bound when recipients put their figures together",
+        required=True,
+        nullable=False,
+        gt=0.0,
+    )
     is_withheld: bool = public(
         "Whether the expected relative error is too large for the figure to be of use", required=True, nullable=False
     )

@@ -13,18 +13,18 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.contracts.base import LegalBasis, Subject
-from merajut_assets.policies.stakeholder import Statistic
+from merajut_assets.policies.stakeholder import Statistic, epsilon_of_all_per_release
 from merajut_assets.privacy.dp import mean_absolute_noise, release_counts, release_means
-from merajut_assets.protected.care import children_in_care, institution_places
+from merajut_assets.protected.care import children_in_care, institution_places, last_school_year
 from merajut_assets.protected.consent_filter import UsableRows, usable_rows
-from merajut_assets.protected.summaries.academia import last_school_year
 from merajut_assets.protected.summary import completed_years, province_of
 from merajut_assets.statistics.declarations import REGISTERED, age_band
 
 CONSENT_PURPOSE = "statistics"
 SUBJECT = "child_token"
 PLACES = {"province_code", "regency_code"}
-# A figure whose noise is expected to be more than half of itself misleads more than it tells.
+# A figure whose noise is expected to be more than half of itself misleads more than it tells. Of a count, half of
+# the least that it may be: at the ε of public figures a district with one child is withheld, and so is an empty one.
 USEFUL_RELATIVE_ERROR = 0.5
 FIGURES = (
     "measure",
@@ -34,6 +34,7 @@ FIGURES = (
     "interval_high",
     "expected_relative_error",
     "epsilon",
+    "epsilon_all_stakeholders",
     "is_withheld",
 )
 
@@ -126,7 +127,10 @@ def _withholding(
     shown = ("value", "interval_low", "interval_high")
     return (
         figures.with_columns(
-            is_useless.alias("is_withheld"), pl.lit(measure).alias("measure"), pl.lit(epsilon).alias("epsilon")
+            is_useless.alias("is_withheld"),
+            pl.lit(measure).alias("measure"),
+            pl.lit(epsilon).alias("epsilon"),
+            pl.lit(epsilon_of_all_per_release()).alias("epsilon_all_stakeholders"),
         )
         .with_columns(pl.when(~pl.col("is_withheld")).then(pl.col(name).cast(pl.Float64)).alias(name) for name in shown)
         .select(*keys, *FIGURES)

@@ -18,7 +18,8 @@ import polars as pl
 
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import TableContract
-from merajut_assets.policies.stakeholder import StakeholderPolicy, Statistic
+from merajut_assets.policies.stakeholder import StakeholderPolicy, Statistic, overall_policy
+from merajut_assets.privacy.dp import protection
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
 from merajut_assets.protected.pipeline import Evidence, conforming
 from merajut_assets.protected.release import DATA_ORIGIN, RELEASE, origins_of, read_release, stored_release, table_of
@@ -38,8 +39,9 @@ def statistic_entities(contract: TableContract) -> tuple[str, ...]:
 def release_statistic(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str, release: str) -> dict[str, Fact]:
     """Store the figures of one statistic for a release, if they are not stored yet; returns the facts.
 
-    Raises BudgetExceeded when the stakeholder's budget does not allow it, and AlreadyCharged when the figures
-    were paid for but are gone. Nothing is drawn then, and only the refusal is written, to the audit log.
+    Raises BudgetExceeded when the stakeholder's budget or the limit over all stakeholders does not allow it, and
+    AlreadyCharged when the figures were paid for but are gone. Nothing is drawn then, and only the refusal is
+    written, to the audit log.
     """
     started = time.perf_counter()
     contract = statistic_contract(policy.stakeholder, name)
@@ -48,7 +50,28 @@ def release_statistic(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str
         facts, is_new = stored.facts, False
     else:
         facts, is_new = _draw_and_store(lakehouse, policy, contract, release), True
-    return {**facts, "is_new": is_new, "seconds": round(time.perf_counter() - started, 3)}
+    return {
+        **facts,
+        **protection(policy.epsilon(name), is_count=policy.statistics[name].measure == "child_count"),
+        **spent_by_all(lakehouse.ledger, release),
+        "is_new": is_new,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def spent_by_all(ledger: PrivacyLedger, release: str) -> dict[str, Fact]:
+    """ε over all stakeholders and categories, as booked by now: of the release, and of its calendar year. What
+    recipients who put their figures together can learn about one child is bounded by these sums."""
+    balance = ledger.balance()
+    years = {row.year for row in balance if row.release == release}
+    of_year = (row.epsilon + row.epsilon_lost for row in balance if row.year in years)
+    return {
+        "epsilon_of_all_stakeholders_in_release": round(
+            sum(row.epsilon for row in balance if row.release == release), 9
+        ),
+        "epsilon_of_all_stakeholders_in_year": round(sum(of_year), 9),
+        "epsilon_limit_of_all_stakeholders_in_year": overall_policy().epsilon_per_year,
+    }
 
 
 def _is_paid(ledger: PrivacyLedger, stakeholder: str, release: str, name: str, facts: dict[str, Any]) -> bool:
@@ -109,6 +132,7 @@ def _charge(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str, release:
             epsilon,
             limit_per_release=budget.epsilon_per_release,
             limit_per_year=budget.epsilon_per_year,
+            limit_of_all_per_year=overall_policy().epsilon_per_year,
         )
     except LedgerError as error:
         lakehouse.audit.append(

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from merajut_assets.automation import build_automation, is_switched_on
-from merajut_assets.automation.conditions import FOLLOWS_LANDINGS, once_per_release
+from merajut_assets.automation.conditions import FOLLOWS_LANDINGS
 from merajut_assets.automation.jobs import EXCLUSIVE_TAG, RELEASE, SYNC, WINDOW_TAG, Exclusive
 from merajut_assets.automation.runs import UNFINISHED
 from merajut_assets.automation.schedules import TIMETABLES
@@ -269,19 +269,3 @@ def test_conformed_condition_fires_once_per_landing() -> None:
         assert second.get_num_requested(key) == 1
         third = _requested(definitions, instance, second.cursor, SUNDAY + timedelta(minutes=2))
         assert third.total_requested == 0
-
-
-def test_release_condition_fires_for_the_last_complete_month_only() -> None:
-    """A release of every month since 2024 at once would be the alternative."""
-    key = dg.AssetKey(["published", "government"])
-
-    @dg.asset(key=key, partitions_def=release_partitions, automation_condition=once_per_release("0 4 1 * *"))
-    def published() -> None:
-        pass
-
-    definitions = dg.Definitions(assets=[published])
-    with dg.DagsterInstance.ephemeral() as instance:
-        first = _requested(definitions, instance, None, SUNDAY - timedelta(minutes=5))
-        assert first.total_requested == 0
-        second = _requested(definitions, instance, first.cursor, SUNDAY + timedelta(minutes=1))
-        assert second.get_requested_partitions(key) == {"2026-10"}

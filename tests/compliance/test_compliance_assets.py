@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from merajut_assets.compliance.assets import build_compliance_assets
 from merajut_assets.compliance.certificates import ErasureReason, ErasureRegister
 from merajut_assets.compliance.erasure import erase
-from merajut_assets.compliance.evidence import budgets, quality_trend, rows_of_erased
+from merajut_assets.compliance.evidence import ALL, budgets, quality_trend, rows_of_erased
 from merajut_assets.conformed.build import build_entity
 from merajut_assets.conformed.quality_history import QUALITY_HISTORY, remember_quality
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject
+from merajut_assets.policies.stakeholder import epsilon_of_all_per_release, overall_policy
+from resources.lakehouse import Lakehouse
 from tests.compliance.small_lake import SmallLake
 
 
@@ -105,6 +108,27 @@ def test_spending_beyond_the_policy_blocks(small: SmallLake) -> None:
     assert check.metadata["exceeded"].value == "government demographics 2026"
 
 
+def test_the_sum_over_all_stakeholders_is_stated_and_limited(small: SmallLake) -> None:
+    """Recipients who put their figures together learn what the sum of ε allows, which was stated nowhere."""
+    generous = {"limit_per_release": 500, "limit_per_year": 500}
+    small.lakehouse.ledger.charge("government", "2026-10", "one", "public", 2.0, **generous)
+    lost = small.lakehouse.ledger.charge("community", "2026-10", "two", "public", 2.0, **generous)
+    small.lakehouse.ledger.write_off(lost)
+    small.lakehouse.ledger.charge("media", "2026-09", "three", "public", 1.5, **generous)
+    (together,) = [one for one in budgets(small.lakehouse, 2026) if one.stakeholder == ALL]
+    assert (together.spent, together.largest_release) == (pytest.approx(5.5), pytest.approx(2.0))
+    assert together.limit == overall_policy().epsilon_per_year
+    assert together.limit_per_release == epsilon_of_all_per_release()
+    metadata, (check,) = _materialise(small, "privacy_budget")
+    assert check.passed
+    assert "| all | all | 2026 | 5.5 | 96 | 90.5 | 2 |" in metadata["balance"]
+    assert "76% of the counts are exactly true" in metadata["what_epsilon_means"]
+    assert "Recipients who put all figures of a release together" in metadata["what_epsilon_means"]
+    small.lakehouse.ledger.charge("media", "2026-08", "much", "public", 91.0, **generous)
+    _, (check,) = _materialise(small, "privacy_budget")
+    assert "all all 2026" in check.metadata["exceeded"].value
+
+
 def test_a_charge_without_a_budget_is_beyond_it(small: SmallLake) -> None:
     """A category taken out of a policy has nothing left to spend."""
     small.lakehouse.ledger.charge("media", "2026-10", "odd", "unknown", 0.1, limit_per_release=9, limit_per_year=9)
@@ -123,3 +147,26 @@ def test_an_unfinished_erasure_and_a_revived_person_block(small: SmallLake) -> N
     assert _passes(small, "erasure_register")
     ErasureRegister(small.lakehouse.settings).write(type(certificate)(**{**certificate.__dict__, "completed_at": None}))
     assert not _passes(small, "erasure_register")
+
+
+def test_a_vault_that_forgot_an_erasure_blocks(small: SmallLake) -> None:
+    """The certificates would be untrue without anybody noticing."""
+    erase(small.lakehouse, Subject.CHILD, "panti", small.ids[0], ErasureReason.GUARDIAN_REQUEST)
+    register = small.lakehouse.settings.tombstones
+    register.write_text(f"{register.read_text()}child {'0' * 32}\n")
+    small.lakehouse = Lakehouse(data_directory=str(small.directory))
+    _, (check,) = _materialise(small, "erasure_register")
+    assert not check.passed
+    assert check.metadata["forgotten"].value == 1
+
+
+def test_a_lost_ledger_blocks(small: SmallLake) -> None:
+    """The budget would begin anew, and with it the figures that were bought."""
+    figures = pl.DataFrame({"value": [1.0], "release": ["2026-10"]})
+    table = "statistics/media/children_in_care"
+    small.lakehouse.lake.overwrite(
+        table, figures, partition={"release": "2026-10"}, facts={"release": "2026-10", "charge": 7}
+    )
+    _, (check,) = _materialise(small, "privacy_budget")
+    assert not check.passed
+    assert check.metadata["not_on_the_ledger"].value == "media/children_in_care of 2026-10"

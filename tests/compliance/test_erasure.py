@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from datetime import date
@@ -15,16 +16,19 @@ import pytest
 
 from merajut_assets.compliance import erasure
 from merajut_assets.compliance.certificates import Certificate, ErasureReason, ErasureRegister
-from merajut_assets.compliance.erasure import erase, whole_classes
+from merajut_assets.compliance.erasure import erase
 from merajut_assets.compliance.restoring import restore
 from merajut_assets.compliance.subjects import UnknownSubject, linked_ids
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject
 from merajut_assets.policies.stakeholder import stakeholder_policies
-from merajut_assets.privacy.policy import Policy
+from merajut_assets.privacy.consent import consented
+from merajut_assets.privacy.pseudonym import pseudonyms
 from merajut_assets.protected.pipeline import examine
 from merajut_assets.protected.release import read_release, release_dataset, stored_release
+from resources.duckdb_files import connect, write_tables
 from resources.lake import LakeError
+from resources.publication import PublicationError
 from resources.vault import FileKeyDestroyed
 from tests.compliance.small_lake import MARKER, SmallLake
 
@@ -129,7 +133,9 @@ def test_restoring_does_not_revive(small: SmallLake) -> None:
     assert lake.rows("conformed/child") == held.height - 1
 
 
-@pytest.mark.parametrize("step", ["_without_originals", "_rewrite_conformed", "_rewrite_protected", "_accounted"])
+@pytest.mark.parametrize(
+    "step", ["_without_originals", "_rewrite_conformed", "_without_published", "_rewrite_protected", "_accounted"]
+)
 def test_an_erasure_that_fails_half_way_is_completed_by_the_next_call(
     small: SmallLake, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -209,18 +215,78 @@ def test_an_unknown_person_is_refused_and_nothing_changed(small: SmallLake) -> N
     assert not (small.directory / "compliance").exists()
 
 
-def test_a_guardian_takes_the_decisions_along_and_leaves_the_child(small: SmallLake) -> None:
-    """A row about several people goes with any of them; a child without decisions has not consented."""
+def test_a_guardian_takes_open_grants_along_and_leaves_the_child_protected(small: SmallLake) -> None:
+    """What the guardian agreed to without an end is gone with the guardian; what restricts stays without the name."""
     lake = small.lakehouse.lake
     raw = lake.latest_raw("panti", "consents")
     assert raw is not None
     consents = lake.read_raw(raw, ["child_id", "guardian_id"])
     guardian = consents.filter(pl.col("child_id") == small.ids[0])["guardian_id"][0]
-    wards = consents.filter(pl.col("guardian_id") == guardian)["child_id"].unique().to_list()
-    erase(small.lakehouse, Subject.GUARDIAN, "panti", guardian, ErasureReason.SUBJECT_REQUEST)
-    left = lake.read("conformed/consent")
-    assert left.filter(pl.col("subject_token").is_in(small.token(*wards))).height == 0
+    token = small.token(guardian, subject=Subject.GUARDIAN)
+    of_guardian = lake.read("conformed/consent").filter(pl.col("guardian_token").is_in(token))
+    certificate = erase(small.lakehouse, Subject.GUARDIAN, "panti", guardian, ErasureReason.SUBJECT_REQUEST)
+    after = lake.read("conformed/consent")
+    assert after.filter(pl.col("guardian_token").is_in(token)).is_empty()
+    stays = (pl.col("status") == "withdrawn") | pl.col("valid_until").is_not_null()
+    left = of_guardian.join(after, on="consent_id", how="semi")
+    assert 0 < left.height < of_guardian.height
+    assert set(left["consent_id"]) == set(of_guardian.filter(stays)["consent_id"])
+    assert certificate.references_cleared["conformed/consent"] == left.height
     assert lake.read("conformed/child").filter(pl.col("child_token").is_in(small.token(small.ids[0]))).height == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "valid_until"), [("withdrawn", None), ("granted", "2026-06-30"), ("perhaps", None)], ids=str
+)
+def test_no_consent_returns_with_the_guardian_who_took_it_back(
+    small: SmallLake, status: str, valid_until: str | None
+) -> None:
+    """One guardian's grant counted again when the other, who had withdrawn it, was erased. The withdrawal (or the
+    end, or what cannot be read) stays after the erasure, a new landing, and the restore of an older version."""
+    lake, child = small.lakehouse.lake, small.ids[0]
+    with sqlite3.connect(small.panti) as database:
+        first, second = database.execute("SELECT guardian_id FROM guardians ORDER BY guardian_id LIMIT 2").fetchall()
+    database.close()
+    small.change("DELETE FROM consents WHERE child_id IN (?, ?)", *small.ids)
+    insert = (
+        "INSERT INTO consents (consent_id, child_id, guardian_id, status, decided_on, valid_until, modified_at, "
+        "purpose) VALUES (?, ?, ?, ?, ?, ?, ?, 'research')"
+    )
+    small.change(insert, "C-1", child, *first, "granted", "2025-01-01", None, "2025-01-01T00:00:00Z")
+
+    def land_and_build(day: int) -> None:
+        small.land_all(date(2026, 11, day))
+        small.build_all()
+
+    def consents() -> bool:
+        decisions = lake.read("conformed/consent").filter(pl.col("subject_type") == "child")
+        subject = pl.DataFrame({"subject_token": small.token(child)})
+        return consented(subject, decisions, "research", date(2026, 9, 30)).height == 1
+
+    land_and_build(21)
+    assert consents()
+    small.change(insert, "C-2", child, *second, status, "2026-01-01", valid_until, "2026-01-01T00:00:00Z")
+    land_and_build(22)
+    assert not consents()
+    older = lake.read("conformed/consent")
+    erase(small.lakehouse, Subject.GUARDIAN, "panti", *second, ErasureReason.SUBJECT_REQUEST)
+    assert not consents()
+    small.build_all()
+    assert not consents()
+    small.change("UPDATE consents SET modified_at = '2026-11-02T00:00:00Z' WHERE consent_id = 'C-1'")
+    land_and_build(23)
+    assert not consents()
+    newest = lake.latest_raw("panti", "consents")
+    assert newest is not None
+    assert second[0] not in lake.read_raw(newest)["guardian_id"].to_list()
+    # As if vacuum had not been reached: a version that still names the guardian.
+    lake.overwrite("conformed/consent", older)
+    version = lake.version("conformed/consent")
+    assert version is not None
+    restore(small.lakehouse, "conformed/consent", version)
+    assert not consents()
+    token = small.token(*second, subject=Subject.GUARDIAN)
+    assert lake.read("conformed/consent").filter(pl.col("guardian_token").is_in(token)).is_empty()
 
 
 def test_a_manager_is_erased_from_the_rows_of_others_without_taking_them(small: SmallLake) -> None:
@@ -276,37 +342,195 @@ def test_a_stored_release_loses_the_row_and_stays_safe(small: SmallLake) -> None
     assert facts["is_new"]
 
 
-def _released_child(small: SmallLake, released: pl.Series) -> str:
-    """The registration of a child that is in the release, found as nobody without the key could."""
-    from merajut_assets.privacy.pseudonym import pseudonyms
-
-    key = small.lakehouse.vault.named_key("pseudonym/government/2026/child_summary")
+def _released_child(small: SmallLake, government: pl.Series, academia: pl.Series | None = None) -> str:
+    """The registration of a child that is in the government's release (and not in that of academia, if one is
+    given), found as nobody without the keys could."""
     raw = small.lakehouse.lake.latest_raw("panti", "children")
     assert raw is not None
     for number in small.lakehouse.lake.read_raw(raw, ["child_id"])["child_id"].to_list():
-        if pseudonyms(pl.Series(small.token(number)), key).is_in(released.implode()).any():
+        if _is_in(small, number, "government/2026/child_summary", government) and (
+            academia is None or not _is_in(small, number, "academia/2026/research_child", academia)
+        ):
             return number
     raise AssertionError("no generated child is in the release")
 
 
-def test_classes_that_became_too_small_or_uniform_go_as_a_whole() -> None:
-    """k = 2 and l = 2: a class of one, and a class with one reason only, would tell about those left."""
-    policy = Policy.model_validate(
-        {
-            "k": 2,
-            "quasi_identifiers": {"sex": {"prefix": [1, 0]}},
-            "sensitive": {"reason": {"l_diversity": {"kind": "distinct", "l": 2}}},
-            "subject": "who",
-        }
+def _is_in(small: SmallLake, number: str, dataset: str, released: pl.Series) -> bool:
+    key = small.lakehouse.vault.named_key(f"pseudonym/{dataset}")
+    return pseudonyms(pl.Series(small.token(number)), key).is_in(released.implode()).any()
+
+
+RELEASES = ("2026-09", "2026-10")
+
+
+def _publish(small: SmallLake, release: str = RELEASE, *, edition: int = 1) -> None:
+    """What the release job does beyond the lake, without dbt: warehouse, released copy, a file per stakeholder."""
+    lakehouse = small.lakehouse
+    lakehouse.load_release_tables(release)
+    lakehouse.warehouse.release(release)
+    for stakeholder in ("government", "academia"):
+        (table,) = lakehouse.lake.tables(f"protected/{stakeholder}")
+        if {"release": release} in lakehouse.lake.partitions(table):
+            rows = lakehouse.lake.read(table, partition={"release": release})
+            made = lakehouse.publisher.publish(stakeholder, release, {"rows": rows}, about={"edition": edition})
+            lakehouse.audit.append("published.published", stakeholder=stakeholder, release=release, number=made.number)
+    lakehouse.publisher.publish("media", release, {"stories": pl.DataFrame({"stories": [3]})})
+
+
+def _copied_by_an_analyst(small: SmallLake) -> Path:
+    """What `dbt build` leaves of the released warehouse in the analyst's own file."""
+    path = small.lakehouse.settings.analyst / "analysis.duckdb"
+    path.parent.mkdir()
+    released = small.lakehouse.warehouse.open_released()
+    rows = released.table("protected.government__child_summary").pl()
+    released.close()
+    with connect(path, small.lakehouse.vault.analyst_key(), read_only=False) as connection:
+        write_tables(connection, "mine", {"children": rows})
+    return path
+
+
+def _held(small: SmallLake, number: str) -> list[str]:
+    """The DuckDB files below the data directory that hold a pseudonym of the child, opened with their keys."""
+    vault = small.lakehouse.vault
+    keys = [
+        f"pseudonym/{policy.stakeholder}/{period}/{name}"
+        for policy in stakeholder_policies().values()
+        for name in policy.microdata
+        for period in ("2026", *RELEASES)
+    ]
+    names = {name for key in keys for name in pseudonyms(pl.Series(small.token(number)), vault.named_key(key))}
+    found = []
+    for path in sorted(small.directory.rglob("*.duckdb")):
+        is_published = "published" in path.parts
+        with connect(path, vault.stakeholder_key(path.parent.name) if is_published else vault.analyst_key()) as opened:
+            tables = opened.execute(
+                "SELECT table_schema, table_name FROM information_schema.tables "
+                "WHERE table_catalog = current_database()"
+            ).fetchall()
+            texts = [opened.table(f'"{schema}"."{name}"').pl().write_csv() for schema, name in tables]
+        if any(name in text for name in names for text in texts):
+            found.append(path.relative_to(small.directory).as_posix())
+    return found
+
+
+@pytest.fixture
+def published(small: SmallLake) -> tuple[SmallLake, str]:
+    """Two releases, two publications of one of them, an analyst's copy; and a child that is in the newer release."""
+    policies, lakehouse = stakeholder_policies(), small.lakehouse
+    release_dataset(
+        lakehouse, registry.protected_dataset("academia", "research_child"), policies["academia"], "2026-09"
     )
-    frame = pl.DataFrame(
-        {
-            "who": ["a", "b", "c", "d", "e", "f"],
-            "sex": ["F", "F", "M", "X", "X", "X"],
-            "reason": ["r", "s", "r", "r", "r", None],
-        }
+    contract = registry.protected_dataset("government", "child_summary")
+    release_dataset(lakehouse, contract, policies["government"], RELEASE)
+    _publish(small, "2026-09")
+    _publish(small, edition=1)
+    _publish(small, edition=2)
+    _copied_by_an_analyst(small)
+    rows = read_release(lakehouse.lake, contract, RELEASE).filter(pl.col("jurisdiction") == "ID")
+    return small, _released_child(small, rows["child_pseudonym"])
+
+
+@pytest.mark.slow
+def test_no_file_holds_an_erased_child_and_a_rerun_publishes_again(published: tuple[SmallLake, str]) -> None:
+    """The row stayed in three publications, the build file, its copies and what an analyst had made of them."""
+    small, number = published
+    publisher, warehouse = small.lakehouse.publisher, small.lakehouse.warehouse
+    before = _held(small, number)
+    assert {path.split("/")[0] for path in before} == {"analyst", "published", "warehouse"}
+    assert {path for path in before if path.startswith("published/government")} == {
+        "published/government/government-2026-10-1.duckdb",
+        "published/government/government-2026-10-2.duckdb",
+    }
+    certificate = _erase(small, number)
+    assert certificate.is_complete
+    assert _held(small, number) == []
+    told = {(one.stakeholder, one.release, one.number) for one in certificate.published_before}
+    assert told >= {("government", "2026-10", 1), ("government", "2026-10", 2)}
+    assert ErasureRegister(small.lakehouse.settings).find(certificate.certificate_id) == certificate
+    withdrawn = [entry["facts"] for entry in small.lakehouse.audit.entries() if entry["event"] == "published.withdrawn"]
+    assert {(one["stakeholder"], one["release"], one["number"]) for one in withdrawn} == told
+    with pytest.raises(PublicationError, match=r"2 of government was withdrawn because somebody was erased.*2026-10"):
+        publisher.open("government")
+    assert warehouse.released() is None
+    # Nobody else's is touched.
+    media = publisher.current("media")
+    assert media is not None
+    assert media.path.exists()
+
+    policy, contract = stakeholder_policies()["government"], registry.protected_dataset("government", "child_summary")
+    release_dataset(small.lakehouse, contract, policy, RELEASE)
+    _publish(small, edition=2)
+    again = publisher.current("government")
+    assert again is not None
+    assert (again.number, again.is_current) == (3, True)
+    assert _held(small, number) == []
+    assert warehouse.released() is not None
+    # Once more for the same person: what was published without them stays.
+    assert _erase(small, number).published_before == certificate.published_before
+    assert publisher.current("government") == again
+
+
+@pytest.mark.slow
+def test_only_the_stakeholders_who_got_the_child_lose_their_publication(small: SmallLake) -> None:
+    """An erasure must not take away what does not concern it: half of the recipients would be asked in vain."""
+    policies, lakehouse = stakeholder_policies(), small.lakehouse
+    for stakeholder, name in (("government", "child_summary"), ("academia", "research_child")):
+        contract = registry.protected_dataset(stakeholder, name)
+        release_dataset(lakehouse, contract, policies[stakeholder], RELEASE)
+    _publish(small)
+    government = registry.protected_dataset("government", "child_summary")
+    academia = registry.protected_dataset("academia", "research_child")
+    number = _released_child(
+        small,
+        read_release(lakehouse.lake, government, RELEASE)["child_pseudonym"],
+        read_release(lakehouse.lake, academia, RELEASE)["child_pseudonym"],
     )
-    assert whole_classes(frame, policy, "who")["who"].to_list() == ["a", "b"]
+    certificate = _erase(small, number)
+    assert {one.stakeholder for one in certificate.published_before} == {"government"}
+    assert lakehouse.publisher.current("government") is None
+    for stakeholder in ("academia", "media"):
+        current = lakehouse.publisher.current(stakeholder)
+        assert current is not None
+        assert current.path.exists()
+
+
+@pytest.mark.slow
+def test_what_was_published_between_a_killed_erasure_and_its_completion_is_withdrawn(
+    published: tuple[SmallLake, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after withdrawing: a release that is run again then would publish the child once more."""
+    small, number = published
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erasure, "_rewrite_protected", fail)
+        with pytest.raises(OSError, match="no space"):
+            _erase(small, number)
+    assert _held(small, number) == []
+    _publish(small, edition=2)
+    assert _held(small, number)
+    certificate = _erase(small, number)
+    assert _held(small, number) == []
+    assert {one.number for one in certificate.published_before if one.stakeholder == "government"} == {1, 2, 3}
+
+
+@pytest.mark.slow
+def test_a_publication_of_which_nothing_can_be_told_is_withdrawn(published: tuple[SmallLake, str]) -> None:
+    """An earlier erasure has taken the child's whole class along, so that the lake cannot tell any more; and of a
+    replaced pointer nobody can tell which files belong to which release."""
+    small, number = published
+    lakehouse = small.lakehouse
+    table = "protected/government/child_summary"
+    rows = lakehouse.lake.read(table, partition={"release": RELEASE}).drop("release")
+    facts = {erasure.ERASURE: "another", "of_release": RELEASE}
+    lakehouse.lake.overwrite(table, rows.clear(), partition={"release": RELEASE}, facts=facts)
+    (lakehouse.publisher.root / "academia" / "current.json").write_text("{}")
+    certificate = _erase(small, number)
+    assert {one.number for one in certificate.published_before if one.stakeholder == "government"} == {1, 2}
+    assert _held(small, number) == []
+    assert not list((lakehouse.publisher.root / "academia").glob("*.duckdb"))
 
 
 def test_originals_are_not_kept_while_the_source_still_delivers_the_child(small: SmallLake) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import random
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from merajut_assets.conformed import build
+from merajut_assets.conformed import build, conform, entities
 from merajut_assets.conformed.entities import CARE_TYPE_OF_PLACEMENT, REASON_OF_NEED
 from merajut_assets.conformed.quality_history import QUALITY_HISTORY, remember_quality
 from merajut_assets.conformed.raw_rows import NotLanded
 from merajut_assets.contracts import registry, ssda903
-from merajut_assets.contracts.base import Subject
+from merajut_assets.contracts.base import LegalBasis, Subject
 from resources.encryption import tokens
+from resources.lakehouse import Lakehouse
 
 NIK = "3273014502120001"
 MARKER = "PENANDA-RAHASIA-7f3a"
+YES = {"has_analytics_consent": "true"}
 
 
 def token(small, subject: Subject, identity: str) -> str:
@@ -140,6 +145,35 @@ def test_quarantine_keeps_the_whole_row_for_those_who_put_it_right(small):
     assert kept["CH-3"]["unparsed"] is None
 
 
+def test_quarantine_says_where_a_row_s_facts_come_from(small):
+    """A refused row of the sample world must not be taken for one about a real child."""
+    small.put("panti.children", {"sex": "P"}, {"child_id": "CH-2", "orphanage_id": "PA-9"})
+    small.put("ssda903.header", {"sex": "7"})
+    small.put("panti.orphanages", {}, {"orphanage_id": "PA-2", "capacity": "-1"})
+    small.build("child")
+    for system, origin, rows in (("panti", "generated", 3), ("ssda903", "real_sample", 1)):
+        assert small.lakehouse.lake.read(f"quarantine/{system}")["data_origin"].to_list() == [origin] * rows
+
+
+def test_quarantine_of_an_earlier_release_is_written_anew(small):
+    """A table with other columns refuses every row: nothing could be built until somebody deleted it."""
+    small.put("panti.children", {"sex": "P"})
+    small.put("panti.orphanages", {}, {"orphanage_id": "PA-2", "capacity": "-1"})
+    small.build("child")
+    stored = small.lakehouse.lake.read("quarantine/panti").drop("data_origin")
+    folder = small.lakehouse.settings.lake / "quarantine" / "panti"
+    folder.rename(folder.with_name("elsewhere"))
+    for (entity,), rows in stored.partition_by("entity", as_dict=True).items():
+        small.lakehouse.lake.overwrite("quarantine/panti", rows, partition={"entity": entity})
+    for name in ("orphanage", "child"):
+        (small.lakehouse.settings.lake / "conformed_builds" / f"{name}.json").unlink()
+    small.build("orphanage")
+    small.build("child")
+    now = small.lakehouse.lake.read("quarantine/panti")
+    assert set(now.columns) == set(build.QUARANTINE_COLUMNS)
+    assert now["entity"].sort().to_list() == ["child", "orphanage"]
+
+
 def test_quarantine_shows_nothing_personal_without_the_person_s_key(small):
     """The table is read to count; who may open a row has its key."""
     small.put("panti.children", {"child_id": "CH-2", "full_name": MARKER, "nik": NIK, "sex": "P"})
@@ -222,9 +256,10 @@ def test_nothing_happens_when_nothing_changed(small):
     assert versions == {name: small.lakehouse.lake.version(name) for name in small.lakehouse.lake.tables()}
 
 
-@pytest.mark.parametrize("what", ["raw", "reference", "erasure", "contract"])
-def test_each_kind_of_input_makes_a_new_build(small, what, monkeypatch):
-    """An input that the fingerprint forgets leaves conformed as it was, and nobody notices."""
+@pytest.mark.parametrize("what", ["raw", "reference", "erasure", "contract", "rules", "legal_basis"])
+def test_each_kind_of_input_makes_a_new_build(small, what, monkeypatch, tmp_path):
+    """An input that the fingerprint forgets leaves conformed as it was, and nobody notices. A corrected rule
+    once changed nothing until the next export came."""
     small.put("panti.children", {}, {"child_id": "CH-2"})
     small.build("child")
     if what == "raw":
@@ -236,9 +271,58 @@ def test_each_kind_of_input_makes_a_new_build(small, what, monkeypatch):
         small.lakehouse.vault.destroy_subject(Subject.CHILD, "panti:CH-2")
     if what == "contract":
         monkeypatch.setattr(build.landing, "contract_fingerprint", lambda contract: "another")
+    if what == "rules":
+        changed = tmp_path / "entities.py"
+        changed.write_text(Path(entities.__file__).read_text().replace('"N7": "poverty"', '"N7": "hunger"'))
+        files = [changed if file == Path(entities.__file__) else file for file in build.RULE_FILES]
+        assert changed in files
+        monkeypatch.setattr(build, "RULES", build.rules_digest(files))
+    if what == "legal_basis":
+        tables = [replace(table, legal_basis=LegalBasis.NONE) for table in build.raw_inputs(registry.entity("child"))]
+        monkeypatch.setattr(build, "raw_inputs", lambda entity: tuple(tables))
     summary = small.build("child")
     assert not summary.is_unchanged
     assert summary.erased == (what == "erasure")
+
+
+def test_rules_that_only_lie_elsewhere_are_the_same(tmp_path):
+    """Another checkout, a touched file and another process must not build everything again."""
+    copies = []
+    for file in build.RULE_FILES:
+        copies.append(tmp_path / f"{len(copies)}.py")
+        copies[-1].write_bytes(file.read_bytes())
+    assert build.rules_digest(copies) == build.RULES
+    assert {Path(entities.__file__), Path(conform.__file__), Path(build.__file__)} <= set(build.RULE_FILES)
+
+
+def test_a_new_column_of_the_contract_is_added_to_the_table(small):
+    """The table could not be merged any more, and every build failed until somebody deleted it. A withdrawal
+    whose record is gone must survive that, too."""
+    small.put("panti.guardians", {})
+    small.put("panti.consents", {}, {"consent_id": "CO-2", "status": "withdrawn"})
+    small.build("consent")
+    table = "conformed/consent"
+    small.lakehouse.lake.overwrite(table, small.read("consent").drop("valid_until"))
+    small.put("panti.consents", {})
+    summary = small.build("consent")
+    assert set(small.lakehouse.lake.schema(table)) == {column.name for column in registry.entity("consent").columns}
+    assert sorted(small.read("consent")["consent_id"]) == ["CO-1", "CO-2"]
+    assert summary.removed == 0
+    version = small.lakehouse.lake.version(table)
+    small.put("panti.consents", {"decided_on": "2025-01-01"}, source_time="2026-02-02T00:00:00+00:00")
+    small.build("consent")
+    assert small.lakehouse.lake.version(table) == version, "written once, and merged as ever afterwards"
+
+
+def test_a_table_from_before_children_told_their_registrations_is_brought_up_to_date(small):
+    """What decides whether a stored child is gone is the very column that the older table lacks."""
+    small.put("panti.children", {}, {"child_id": "CH-2"})
+    small.build("child")
+    small.lakehouse.lake.overwrite("conformed/child", small.read("child").drop("registrations_token"))
+    small.put("panti.children", {})
+    assert small.build("child").removed == 1
+    assert small.read("child")["child_token"].to_list() == small.child("CH-1")
+    assert small.read("child")["registrations_token"].null_count() == 0
 
 
 def test_a_restored_table_is_built_again(small):
@@ -259,6 +343,88 @@ def test_an_older_export_does_not_overwrite_newer_data(small):
     small.build("child")
     children = dict(small.read("child").select("child_token", "abuse_type").iter_rows())
     assert children == dict(zip(small.child("CH-1", "CH-2"), ["neglect", "none"], strict=True))
+
+
+@pytest.mark.parametrize("how", ["deleted", "refused", "refers_to_nothing"])
+def test_what_its_source_no_longer_supports_leaves_the_entity(small, how):
+    """Whoever was taken out of the case file stayed in every later publication; older versions keep the row."""
+    now = {"child_id": "CH-2", "modified_at": "2026-06-01T00:00:00Z"}
+    later = {"deleted": [], "refused": [{**now, "sex": "P"}], "refers_to_nothing": [{**now, "orphanage_id": "PA-9"}]}
+    small.put("panti.children", {}, {"child_id": "CH-2"})
+    small.put("panti.placements", {}, {"placement_id": "PL-2", "child_id": "CH-2"})
+    small.build("placement")
+    before = small.lakehouse.lake.version("conformed/child")
+    small.put("panti.children", {}, *later[how])
+    summary = small.build("child")
+    assert small.read("child")["child_token"].to_list() == small.child("CH-1")
+    assert (summary.removed, summary.passed, summary.quarantined) == (1, 1, len(later[how]))
+    assert small.lakehouse.lake.read("conformed/child", version=before).height == 2
+    assert small.build("placement").removed == 1
+    assert small.read("placement")["placement_id"].to_list() == ["PL-1"], "what is about somebody goes with them"
+    small.put("panti.children", {}, {"child_id": "CH-2"})
+    small.build("child")
+    assert small.read("child").height == 2, "what comes back is there again, however old it is"
+
+
+def test_rows_about_nobody_leave_as_well(small):
+    """A licence that was withdrawn by deleting it must not count as one."""
+    small.put("panti.orphanages", {}, {"orphanage_id": "PA-2"})
+    small.build("orphanage")
+    small.put("panti.orphanages", {})
+    assert small.build("orphanage").removed == 1
+    assert small.read("orphanage")["orphanage_id"].to_list() == ["PA-1"]
+
+
+def test_all_rows_may_leave(small):
+    """The last row of a source is a row like any other."""
+    small.put("volunteers.volunteers", {})
+    small.build("volunteer")
+    small.put("volunteers.volunteers")
+    assert small.build("volunteer").removed == 1
+    assert small.read("volunteer").height == 0
+
+
+def test_an_unusual_loss_is_said(small):
+    """An export that was cut off between two rows is valid, and nobody would notice that half of it is missing."""
+    small.put("panti.children", *[{"child_id": f"CH-{number}"} for number in range(20)])
+    small.build("child")
+    small.put("panti.children", *[{"child_id": f"CH-{number}"} for number in range(18)])
+    assert not any("gone" in text for text in small.build("child").shortcomings_before)
+    small.put("panti.children", *[{"child_id": f"CH-{number}"} for number in range(9)])
+    summary = small.build("child")
+    assert any("9 of 18 rows are gone" in text for text in summary.shortcomings_before)
+    assert summary.shortcomings_after == [], "it warns: who was taken out on purpose must not block the others"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_an_entity_tells_what_a_lake_built_from_nothing_would(small, tmp_path, seed):
+    """Whatever came, went, was refused, merged and separated before: only the newest landing counts."""
+    chance = random.Random(seed)
+    told = {"PA-1": "poverty", "PA-2": "neglect", "PA-9": "abuse"}
+    columns = pl.exclude("child_token", "registrations_token")
+    state: dict[str, dict[str, str | None]] = {}
+    for month in range(1, 7):
+        for child in chance.sample(["CH-1", "CH-2", "CH-3", "CH-4"], 2):
+            orphanage = chance.choice(list(told))
+            state[child] = {
+                "child_id": child,
+                "nik": chance.choice([NIK, "3273014502120002", None]),
+                "sex": chance.choice(["F", "F", "F", "P"]),
+                "orphanage_id": orphanage,
+                "reason_for_care": told[orphanage],
+                "admission_date": f"2020-0{month}-01",
+                "modified_at": f"2026-0{month}-01T00:00:00Z",
+            }
+        if len(state) > 2:
+            del state[chance.choice(list(state))]
+        fresh = type(small)(Lakehouse(data_directory=str(tmp_path / f"fresh-{month}")))
+        for lake in (small, fresh):
+            lake.put("panti.orphanages", {}, {"orphanage_id": "PA-2"})
+            lake.put("panti.children", *state.values())
+            lake.build("child")
+        order = ["admission_date", "modified_at", "reason_for_care"]
+        assert small.read("child").select(columns).sort(order).equals(fresh.read("child").select(columns).sort(order))
 
 
 @pytest.mark.parametrize("place", ["_quarantine", "_store", "write_atomically"])
@@ -390,6 +556,31 @@ def test_a_register_s_refused_row_that_may_be_a_withdrawal_counts_as_one(small):
     }
     assert small.read("consent").height == 4
     assert len(small.quarantine("volunteers.volunteers")) == 3
+
+
+@pytest.mark.parametrize("flag", ["false", None])
+def test_a_register_s_newer_refused_row_outdoes_an_older_consent(small, flag):
+    """The older row of the same file is good and says yes: the newest, which cannot be read whole, does not."""
+    newest = {"has_analytics_consent": flag, "sex": "L", "modified_at": "2026-06-01T00:00:00Z"}
+    small.put("volunteers.volunteers", {}, newest, {"volunteer_id": "VO-2"}, {**newest, "volunteer_id": "VO-2"} | YES)
+    small.build("volunteer")
+    assert small.read("volunteer").height == 2, "the older rows are good ones"
+    small.build("consent")
+    assert set(small.read("consent").select("subject_token", "status").iter_rows()) == {
+        (token(small, Subject.VOLUNTEER, "volunteers:VO-1"), "withdrawn"),
+        (token(small, Subject.VOLUNTEER, "volunteers:VO-2"), "granted"),
+    }
+
+
+def test_a_withdrawal_stays_when_its_record_goes(small):
+    """Deleting the record of a refusal is not agreeing."""
+    small.put("panti.guardians", {})
+    small.put("panti.consents", {"status": "withdrawn"}, {"consent_id": "CO-2", "purpose": "statistics"})
+    small.build("consent")
+    small.put("panti.consents")
+    small.build("consent")
+    children = small.read("consent").filter(pl.col("subject_type") == "child")
+    assert children.select("purpose", "status").rows() == [("research", "withdrawn")]
 
 
 @pytest.mark.parametrize("change", ["deleted", "unreadable_end"])

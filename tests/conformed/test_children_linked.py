@@ -6,6 +6,7 @@ import random
 from datetime import date, datetime
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,69 @@ def test_a_smaller_number_that_comes_later_takes_the_child_over(small):
     small.build("placement")
     assert small.read("child")["child_token"].to_list() == small.child("CH-2")
     assert small.read("placement")["child_token"].to_list() == small.child("CH-2")
+
+
+@pytest.mark.parametrize("how", ["corrected", "deleted", "refused", "exchanged"])
+def test_a_registration_that_leaves_takes_its_values_along(small, how):
+    """Two children once shared a misread number. Told apart, the first kept the other's story, because that was
+    the newer one."""
+    small.put("panti.orphanages", {}, {"orphanage_id": "PA-2"})
+    first = {"child_id": "CH-1", "nik": NIK, "reason_for_care": "poverty", "abuse_type": "none"}
+    second = {"child_id": "CH-2", "nik": NIK, "orphanage_id": "PA-2", "reason_for_care": "abuse"}
+    second |= {"abuse_type": "sexual", "admission_date": "2019-01-01", "modified_at": "2026-06-01T00:00:00Z"}
+    small.put("panti.children", first, second)
+    small.build("child")
+    merged = small.read("child").row(0, named=True)
+    assert (merged["registrations"], merged["abuse_type"]) == (2, "sexual")
+    corrected = {**second, "nik": OTHER_NIK, "modified_at": "2026-07-01T00:00:00Z"}
+    third = {**first, "child_id": "CH-3", "modified_at": "2026-02-01T00:00:00Z"}
+    after = {
+        "corrected": [first, corrected],
+        "deleted": [first],
+        "refused": [first, {**second, "sex": "P"}],
+        "exchanged": [first, third, corrected],
+    }[how]
+    small.put("panti.children", *after)
+    small.build("child")
+    (token,) = small.child("CH-1")
+    child = small.read("child").filter(pl.col("child_token") == token).row(0, named=True)
+    told = (child["orphanage_id"], child["reason_for_care"], child["abuse_type"], child["admission_date"])
+    assert told == ("PA-1", "poverty", "none", date(2020, 1, 10))
+    assert child["registrations"] == (2 if how == "exchanged" else 1)
+    others = small.read("child").filter(pl.col("child_token") != token)
+    assert others["abuse_type"].to_list() == (["sexual"] if how in ("corrected", "exchanged") else [])
+
+
+def test_a_registration_that_stands_in_for_a_refused_one_leaves_no_trace(small):
+    """The child has the number of the refused registration and the values of the other: one registration each
+    time, and yet another one."""
+    older = {"child_id": "CH-1", "nik": NIK, "abuse_type": "none"}
+    newer = {"child_id": "CH-2", "nik": NIK, "abuse_type": "sexual", "modified_at": "2026-06-01T00:00:00Z"}
+    small.put("panti.children", {**older, "sex": "P"}, newer)
+    small.build("child")
+    assert small.read("child")["abuse_type"].to_list() == ["sexual"]
+    small.put("panti.children", older, {**newer, "nik": OTHER_NIK})
+    small.build("child")
+    told = dict(small.read("child").select("child_token", "abuse_type").iter_rows())
+    assert told == dict(zip(small.child("CH-1", "CH-2"), ["none", "sexual"], strict=True))
+
+
+def test_the_newest_of_two_rows_counts_only_when_it_is_valid(small):
+    """One typing error in the newer row once took the good older row of the same child along."""
+    newer = {"modified_at": "2026-06-01T00:00:00Z", "abuse_type": "neglect"}
+    small.put(
+        "panti.children",
+        {"child_id": "CH-1"},
+        {"child_id": "CH-1", **newer, "sex": "P"},
+        {"child_id": "CH-2"},
+        {"child_id": "CH-2", **newer},
+    )
+    summary = small.build("child")
+    assert summary.refused == {"child_id.unique": 1, "sex.allowed": 1}
+    told = dict(small.read("child").select("child_token", "abuse_type").iter_rows())
+    assert told == dict(zip(small.child("CH-1", "CH-2"), ["none", "neglect"], strict=True))
+    kept = small.quarantine("panti.children").select("child_id", "abuse_type", "failed_rules").rows()
+    assert sorted(kept) == [("CH-1", "neglect", "sex.allowed"), ("CH-2", "none", "child_id.unique")]
 
 
 def test_children_of_two_jurisdictions_never_meet(small):

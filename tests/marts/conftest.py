@@ -1,14 +1,32 @@
-"""One prepared manifest and one built and released mini warehouse for all tests of the marts."""
+"""One prepared manifest, one built and released mini warehouse, and the assets over them for all tests of the marts."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from merajut_assets.marts.project import prepare_manifest
+from merajut_assets.marts.dbt import BuildOutcome, build_mart_assets, record_build
+from merajut_assets.marts.project import load_manifest, prepare_manifest
+from merajut_assets.marts.published import build_published_assets
+from resources.lakehouse import Lakehouse
 from tests.marts.support.dbt_runner import DbtProject
-from tests.marts.support.mini_warehouse import RELEASE, build_warehouse, warehouse_of
+from tests.marts.support.mini_warehouse import RELEASE, Frames, build_warehouse, release_frames, warehouse_of
+
+
+class MiniLakehouse(Lakehouse):
+    """A lakehouse whose verified tables are the mini release's, or `frames`; everything else is real."""
+
+    def load_release_tables(self, release: str) -> dict[str, int]:
+        frames = self.frames()
+        build_warehouse(self.settings.data_directory, frames)
+        return {".".join(table): frame.height for table, frame in frames.items()}
+
+    def frames(self) -> Frames:
+        return release_frames()
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +35,7 @@ def manifest_path() -> Path:
 
 
 @pytest.fixture(scope="session")
-def dbt(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
+def dbt(tmp_path_factory: pytest.TempPathFactory, manifest_path: Path) -> DbtProject:
     """dbt over a release that the pipeline has built and released."""
     data = tmp_path_factory.mktemp("merajut") / "data"
     home = data.parent / "home"
@@ -26,5 +44,32 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
     project = DbtProject(data, home)
     done = project.run("build", role="pipeline")
     assert done.returncode == 0, done.stdout
+    results = json.loads((data.parent / "target-pipeline" / "run_results.json").read_text())["results"]
+    outcome = BuildOutcome({result["unique_id"]: result for result in results}, {}, {})
+    record_build(warehouse_of(data), RELEASE, load_manifest(manifest_path), outcome)
     warehouse_of(data).release(RELEASE)
     return project
+
+
+@pytest.fixture(scope="session")
+def marts(manifest_path: Path) -> dg.AssetsDefinition:
+    return build_mart_assets(manifest_path)
+
+
+@pytest.fixture(scope="session")
+def published(manifest_path: Path) -> list[dg.AssetsDefinition]:
+    return build_published_assets(manifest_path)
+
+
+@pytest.fixture
+def lakehouse(tmp_path: Path) -> MiniLakehouse:
+    """A lakehouse in which nothing was built yet."""
+    return MiniLakehouse(data_directory=str(tmp_path / "data"))
+
+
+@pytest.fixture
+def built(dbt: DbtProject, tmp_path: Path) -> MiniLakehouse:
+    """A lakehouse with a built release and nothing published, which a test may spoil."""
+    data = tmp_path / "data"
+    shutil.copytree(dbt.data, data)
+    return MiniLakehouse(data_directory=str(data))

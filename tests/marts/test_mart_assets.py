@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -10,49 +9,35 @@ import polars as pl
 import pytest
 
 from merajut_assets.marts import dbt as mart_assets
-from merajut_assets.marts.dbt import build_mart_assets, dbt_resource
+from merajut_assets.marts.dbt import dbt_resource
 from merajut_assets.marts.project import load_manifest, stakeholder_marts
+from merajut_assets.marts.publication_log import is_logged, log_released, logged_publications
 from merajut_assets.marts.published import (
     RELEASED_KEY,
-    build_published_assets,
     describe,
     publish,
     verify,
 )
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lakehouse import Lakehouse
-from tests.marts.support.mini_warehouse import RELEASE, build_warehouse, release_frames
-
-
-class MiniLakehouse(Lakehouse):
-    """A lakehouse whose verified tables are the mini release's; everything else is real."""
-
-    without: str = ""
-
-    def load_release_tables(self, release: str) -> dict[str, int]:
-        frames = release_frames()
-        if self.without:
-            del frames[("protected", self.without)]
-        build_warehouse(self.settings.data_directory, frames)
-        return {".".join(table): frame.height for table, frame in frames.items()}
-
-
-@pytest.fixture(scope="session")
-def marts(manifest_path: Path) -> dg.AssetsDefinition:
-    return build_mart_assets(manifest_path)
-
-
-@pytest.fixture(scope="session")
-def published(manifest_path: Path) -> list[dg.AssetsDefinition]:
-    return build_published_assets(manifest_path)
+from tests.marts.support.mini_warehouse import RELEASE, release_frames
 
 
 @pytest.fixture
-def built(dbt, tmp_path) -> MiniLakehouse:
-    """A lakehouse with a built release and nothing published, which a test may spoil."""
-    data = tmp_path / "data"
-    shutil.copytree(dbt.data, data)
-    return MiniLakehouse(data_directory=str(data))
+def materialise(marts, published, lakehouse):
+    """Makes the whole release, or a selection of it, of a lakehouse."""
+
+    def run(over: Lakehouse | None = None, **options: object) -> dg.ExecuteInProcessResult:
+        with dg.DagsterInstance.ephemeral() as instance:
+            return dg.materialize(
+                [marts, *published],
+                resources={"lakehouse": over or lakehouse, "dbt": dbt_resource()},
+                partition_key=RELEASE,
+                instance=instance,
+                **options,
+            )
+
+    return run
 
 
 def of_media(manifest_path: Path) -> list:
@@ -115,6 +100,24 @@ def test_publications_wait_for_their_marts(published) -> None:
     assert dg.AssetKey(["mart", "academia", "research_dataset"]) in deps["warehouse/released"]
 
 
+def test_publications_show_their_columns_and_where_they_come_from(marts, published) -> None:
+    """The lineage proof ended one step before what a stakeholder really gets."""
+    columns = {
+        spec.key: {column.name for column in spec.metadata["dagster/column_schema"].columns} for spec in marts.specs
+    }
+    for definition in published:
+        for spec in definition.specs:
+            if spec.key == RELEASED_KEY:
+                continue
+            lineage = spec.metadata["dagster/column_lineage"].deps_by_column
+            shown = {column.name for column in spec.metadata["dagster/column_schema"].columns}
+            expected = {f"{dep.asset_key.path[-1]}.{name}" for dep in spec.deps for name in columns[dep.asset_key]}
+            assert shown == set(lineage) == expected
+            assert all(
+                f"{origin.asset_key.path[-1]}.{origin.column_name}" == column for column, (origin,) in lineage.items()
+            )
+
+
 def test_a_publication_tells_how_it_is_protected() -> None:
     about = describe(stakeholder_policies()["academia"], RELEASE)
     assert (about["smallest_group"], about["epsilon"], about["cut_off"]) == (10, 1.0, "2026-06-30")
@@ -124,15 +127,8 @@ def test_a_publication_tells_how_it_is_protected() -> None:
 
 
 @pytest.mark.slow
-def test_a_release_goes_from_tables_to_published_files(marts, published, tmp_path) -> None:
-    lakehouse = MiniLakehouse(data_directory=str(tmp_path / "data"))
-    with dg.DagsterInstance.ephemeral() as instance:
-        done = dg.materialize(
-            [marts, *published],
-            resources={"lakehouse": lakehouse, "dbt": dbt_resource()},
-            partition_key=RELEASE,
-            instance=instance,
-        )
+def test_a_release_goes_from_tables_to_published_files(marts, published, lakehouse, materialise) -> None:
+    done = materialise()
     rows = {
         event.materialization.asset_key.to_user_string(): event.materialization.metadata.get("dagster/row_count")
         for event in done.get_asset_materialization_events()
@@ -150,22 +146,13 @@ def test_a_release_goes_from_tables_to_published_files(marts, published, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_failing_dbt_test_blocks_publication(marts, published, tmp_path, monkeypatch) -> None:
+def test_a_failing_dbt_test_blocks_publication(lakehouse, materialise, monkeypatch) -> None:
     """A count below k that reaches a mart must stop there, by the check of that very mart."""
     frames = release_frames()
     reach = ("protected", "media__campaign_giving")
     frames[reach] = frames[reach].with_columns(pl.lit(3, dtype=pl.Int64).alias("donors"), is_withheld=pl.lit(False))
-    monkeypatch.setattr("tests.marts.support.mini_warehouse.release_frames", lambda: frames)
-    monkeypatch.setitem(globals(), "release_frames", lambda: frames)
-    lakehouse = MiniLakehouse(data_directory=str(tmp_path / "data"))
-    with dg.DagsterInstance.ephemeral() as instance:
-        done = dg.materialize(
-            [marts, *published],
-            resources={"lakehouse": lakehouse, "dbt": dbt_resource()},
-            partition_key=RELEASE,
-            instance=instance,
-            raise_on_error=False,
-        )
+    monkeypatch.setattr(type(lakehouse), "frames", lambda _: frames)
+    done = materialise(raise_on_error=False)
     assert not done.success
     failed = {e.asset_key.to_user_string(): e for e in done.get_asset_check_evaluations() if not e.passed}
     assert set(failed) == {"mart/media/campaign_metrics"}
@@ -175,21 +162,18 @@ def test_a_failing_dbt_test_blocks_publication(marts, published, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_one_mart_alone_builds_what_was_asked_for(marts, built) -> None:
+def test_one_mart_alone_builds_what_was_asked_for(built, materialise) -> None:
     key = dg.AssetKey(["mart", "media", "campaign_metrics"])
-    done = dg.materialize(
-        [marts],
-        resources={"lakehouse": built, "dbt": dbt_resource()},
-        partition_key=RELEASE,
-        selection=dg.AssetSelection.assets(key),
-    )
+    done = materialise(built, selection=dg.AssetSelection.assets(key))
     assert [event.materialization.asset_key for event in done.get_asset_materialization_events()] == [key]
 
 
-def test_a_missing_dataset_is_named_before_dbt_starts(marts, tmp_path) -> None:
-    lakehouse = MiniLakehouse(data_directory=str(tmp_path / "data"), without="media__campaign_reach")
+def test_a_missing_dataset_is_named_before_dbt_starts(lakehouse, materialise, monkeypatch) -> None:
+    frames = release_frames()
+    del frames[("protected", "media__campaign_reach")]
+    monkeypatch.setattr(type(lakehouse), "frames", lambda _: frames)
     with pytest.raises(dg.Failure, match=r"protected\.media__campaign_reach is missing"):
-        dg.materialize([marts], resources={"lakehouse": lakehouse, "dbt": dbt_resource()}, partition_key=RELEASE)
+        materialise()
 
 
 def test_environment_is_left_as_it_was(monkeypatch) -> None:
@@ -264,3 +248,31 @@ def test_a_mart_with_another_column_is_not_published(built, manifest_path) -> No
         publish(built, "media", RELEASE, narrower)
     assert built.publisher.list("media") == []
     assert [entry["event"] for entry in built.audit.entries()] == ["published.refused"]
+
+
+def refuse_to_log(*_: object, **__: object) -> int:
+    raise OSError("no space left")
+
+
+@pytest.mark.slow
+def test_a_publication_whose_entry_was_lost_gets_it_once(built, manifest_path, monkeypatch) -> None:
+    """The pointer moves before the log is written: a full disk in between once left a publication that nobody had
+    been told of, for good."""
+    with monkeypatch.context() as full:
+        full.setattr(type(built.audit), "append", refuse_to_log)
+        with pytest.raises(OSError, match="no space left"):
+            publish(built, "media", RELEASE, of_media(manifest_path))
+    (publication,) = built.publisher.list("media")
+    assert not is_logged(publication, logged_publications(built))
+    for _ in range(3):
+        assert not publish(built, "media", RELEASE, of_media(manifest_path)).is_new
+    (entry,) = [entry for entry in built.audit.entries() if entry["event"] == "published.published"]
+    assert (entry["facts"]["number"], entry["facts"]["file"]) == (publication.number, publication.path.name)
+    assert is_logged(publication, logged_publications(built))
+
+
+def test_a_released_file_whose_entry_was_lost_gets_it_once(lakehouse) -> None:
+    for is_new in (False, False):
+        log_released(lakehouse, "2026-06", "2026-06-1.duckdb", is_new=is_new)
+    log_released(lakehouse, "2026-06", "2026-07-1.duckdb", is_new=False)
+    assert [entry["facts"]["file"] for entry in lakehouse.audit.entries()] == ["2026-06-1.duckdb"]

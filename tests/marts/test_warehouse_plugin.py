@@ -69,6 +69,13 @@ def test_no_release_says_make_demo(tmp_path) -> None:
         plugin.released_file(tmp_path)
 
 
+def test_a_withdrawn_release_says_which_to_run_again(tmp_path) -> None:
+    """After an erasure an analyst finds nothing, and should not take it for a fault."""
+    point_at(tmp_path, b'{"file": null, "release": "2026-10", "number": 2, "digest": null}')
+    with pytest.raises(DbtRuntimeError, match=r"withdrawn because somebody was erased.*merajut run --release 2026-10"):
+        plugin.released_file(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}"])
 def test_damaged_pointer_is_told(tmp_path, content) -> None:
     point_at(tmp_path, content)

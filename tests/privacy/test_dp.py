@@ -13,7 +13,15 @@ import polars as pl
 import pytest
 
 from merajut_assets.privacy import DataError, PolicyError
-from merajut_assets.privacy.dp import interval_half_width, mean_absolute_noise, release_counts, release_means
+from merajut_assets.privacy.dp import (
+    interval_half_width,
+    mean_absolute_noise,
+    protection,
+    release_counts,
+    release_means,
+    share_without_noise,
+    standard_deviation,
+)
 
 CELLS = 20_000
 SIGMAS = 6.2
@@ -39,6 +47,8 @@ def test_noise_has_the_scale_of_epsilon(epsilon: float) -> None:
     size = mean_absolute_noise(1 / epsilon)
     assert abs(np.abs(noise).mean() - size) < SIGMAS * math.sqrt((variance - size**2) / CELLS)
     zero = (1 - p) / (1 + p)
+    assert standard_deviation(1 / epsilon) == pytest.approx(math.sqrt(variance))
+    assert share_without_noise(1 / epsilon) == pytest.approx(zero)
     assert abs((noise == 0).mean() - zero) < SIGMAS * math.sqrt(zero * (1 - zero) / CELLS)
     assert result.get_column("noise_scale").unique().to_list() == [1 / epsilon]
 
@@ -53,6 +63,29 @@ def test_count_intervals_cover(epsilon: float) -> None:
     assert 0.95 <= exact <= 0.95 + 2 * p**half_width * (1 - p) / (1 + p)
     assert isinstance(inside, float)
     assert abs(inside - exact) < SIGMAS * math.sqrt(exact * (1 - exact) / CELLS)
+
+
+def test_the_expected_error_of_a_count_near_zero_is_large() -> None:
+    """Measured against one person at least, no count was ever too noisy at the ε of public figures."""
+    result = release_counts(many_cells(), {"cell": range(CELLS)}, 2.0, subject="child")
+    half_width = interval_half_width(0.5)
+    near_zero = result.filter(pl.col("count") <= half_width)
+    assert near_zero.height > CELLS / 2
+    assert near_zero["expected_relative_error"].is_infinite().all()
+    others = result.filter(pl.col("count") > half_width)
+    expected = mean_absolute_noise(0.5) / (others["count"] - half_width)
+    assert (others["expected_relative_error"] - expected).abs().max() < 1e-12  # type: ignore[operator]
+
+
+def test_what_epsilon_means_is_said_plainly() -> None:
+    """At the ε of public figures a count is near to the truth; whoever publishes it must know that."""
+    facts = protection(2.0, is_count=True)
+    assert facts["odds_factor"] == pytest.approx(math.exp(2), abs=1e-3)
+    assert facts["noise_standard_deviation"] == pytest.approx(0.602, abs=1e-3)
+    assert facts["share_of_exact_counts"] == pytest.approx(0.762, abs=1e-3)
+    for words in ("ε = 2", "standard deviation of 0.6", "76% of the counts are exactly true", "factor of 7.39"):
+        assert words in str(facts["meaning"])
+    assert "noise_standard_deviation" not in protection(0.5, is_count=False)
 
 
 def test_two_releases_differ() -> None:

@@ -206,17 +206,18 @@ def _add_adult(rows: dict[str, list[dict[str, Any]]], chance: random.Random, num
             "donor_type": "individual",
         }
     )
-    rows["donation"].append(
-        {
-            "donation_id": f"D-{number}",
-            "donor_token": donor,
-            "campaign_id": "C1" if number > 2 else "C2",
-            "amount": float(chance.choice([500_000, 5_000_000, 20_000_000])),
-            "currency": "IDR",
-            "donated_on": date(2026, 1, 1),
-            "stage": "received",
-        }
-    )
+    for gift in range(1 + number % 2):
+        rows["donation"].append(
+            {
+                "donation_id": f"D-{number}-{gift}",
+                "donor_token": donor,
+                "campaign_id": "C1" if number > 2 else "C2",
+                "amount": float(chance.choice([500_000, 5_000_000, 20_000_000])),
+                "currency": "IDR",
+                "donated_on": date(2026, 1, 1),
+                "stage": "received",
+            }
+        )
     for subject, token in (("volunteer", volunteer), ("employee", employee), ("donor", donor)):
         rows["consent"].append(consent(subject, token, "analytics"))
 
@@ -225,8 +226,13 @@ def _add_things(rows: dict[str, list[dict[str, Any]]]) -> None:
     """What is about no person, and staff."""
     day = date(2026, 8, 1)
     rows["staff"] = [
-        {"staff_token": f"s{n}", "orphanage_id": "O1", "hired_on": date(2020, 1, 1), "is_background_checked": n != 0}
-        for n in range(3)
+        {
+            "staff_token": f"s{n}",
+            "orphanage_id": "O1",
+            "hired_on": date(2020, 1, 1),
+            "is_background_checked": n % 2 == 0,
+        }
+        for n in range(12)
     ]
     rows["supply"] = [
         {

@@ -164,6 +164,158 @@ def test_a_killed_landing_is_completed_by_the_next(lakehouse, employees, write_e
     assert stored_files(lakehouse) == {version.path}
 
 
+@pytest.mark.parametrize("killed_at", ["_audit", "_keep_original"])
+def test_a_landing_killed_before_its_audit_entry_gets_one(
+    lakehouse, employees, write_employees, monkeypatch, killed_at
+):
+    """The version was in force and nobody could tell from the log; and it must not be told twice."""
+
+    def entries():
+        return [entry["facts"] for entry in lakehouse.audit.entries() if entry["event"] == "landing"]
+
+    def die(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    write_employees({})
+    with monkeypatch.context() as patched:
+        patched.setattr(assets, killed_at, die)
+        with pytest.raises(KeyboardInterrupt):
+            land(lakehouse, employees)
+    stored = lakehouse.lake.latest_raw("hris", "employees")
+    assert stored is not None
+    assert entries() == []
+    assert assets.untouched_version(lakehouse, HRIS, employees) is None, "a run that skips landing would skip the entry"
+    again = land(lakehouse, employees)
+    assert (again.number, again.is_new) == (1, False)
+    assert assets.untouched_version(lakehouse, HRIS, employees) is not None
+    land(lakehouse, employees)
+    assert [(one["table"], one["version"], one["digest"]) for one in entries()] == [
+        ("hris.employees", 1, stored.digest)
+    ]
+
+
+def test_a_landing_killed_after_its_audit_entry_is_not_told_twice(lakehouse, employees, write_employees, monkeypatch):
+    """What says that an entry is missing goes after the entry is written: a kill in between must not double it."""
+
+    def die(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    write_employees({})
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", die)
+        with pytest.raises(KeyboardInterrupt):
+            land(lakehouse, employees)
+    land(lakehouse, employees)
+    assert [entry["event"] for entry in lakehouse.audit.entries()].count("landing") == 1
+
+
+def test_a_source_that_has_lost_all_its_rows_is_refused(lakehouse, employees, write_employees):
+    """An export job that fails after the header writes just that, and everything built from it would go."""
+    write_employees({}, {})
+    before = land(lakehouse, employees)
+    write_employees()
+    with pytest.raises(SourceError, match=r"no rows, where the version before had 2 \[emptied\].*may_become_empty"):
+        land(lakehouse, employees)
+    assert lakehouse.lake.latest_raw("hris", "employees") == replace(before, is_new=False)
+    assert not (lakehouse.settings.lake / ".landings" / "hris.employees").exists()
+    version = land(lakehouse, replace(employees, may_become_empty=True))
+    assert (version.number, version.rows) == (2, 0)
+    write_employees({})
+    assert land(lakehouse, employees).rows == 1
+
+
+def test_a_first_landing_without_rows_is_told(lakehouse, employees, write_employees):
+    """A new system may have nothing yet; whoever looks at the asset must see that it is nothing."""
+    write_employees()
+    version = land(lakehouse, employees)
+    assert version.rows == 0
+    assert "no rows" in assets._metadata(version)["warning"]
+    write_employees({})
+    assert "warning" not in assets._metadata(land(lakehouse, employees))
+
+
+# ── files that are not what they should be, the whole way ────────────────────────────────
+
+
+@pytest.fixture
+def panti(tmp_path, children, source_children) -> Path:
+    """A database with 2,000 rows of panti.children, as its system writes it."""
+    path = tmp_path / "data" / registry.systems()["panti"].location
+    path.parent.mkdir(parents=True)
+    rows = source_children(*[{"full_name": f"{MARKER} {number}"} for number in range(2000)]).rows(named=True)
+    declared = {column.name_in_source: column.name for column in children.columns}
+    names = [*declared, *children.drops]
+    with sqlite3.connect(path) as database:
+        database.execute(f"CREATE TABLE {children.name_in_source} ({', '.join(f'{name} TEXT' for name in names)})")
+        database.executemany(
+            f"INSERT INTO {children.name_in_source} VALUES ({', '.join('?' * len(names))})",
+            [[row.get(declared.get(name, "")) for name in names] for row in rows],
+        )
+    database.close()
+    return path
+
+
+def refused(lakehouse, contract) -> SourceError:
+    """The refusal of a landing after a good one, which stays in force; nothing else is stored or shown."""
+    files, versions = stored_files(lakehouse), lakehouse.lake.raw_versions(contract.system, contract.name)
+    with pytest.raises(SourceError) as caught:
+        assets.land(lakehouse, registry.systems()[contract.system], contract, TODAY)
+    error = caught.value
+    assert str(error).startswith(f"{contract.identifier}{f'.{error.column}' if error.column else ''}: ")
+    assert f"[{error.rule}]. Remedy: " in str(error)
+    assert error.remedy
+    assert MARKER not in f"{error!r} {error.__cause__!r}"
+    assert error.__suppress_context__ or error.__context__ is None
+    assert stored_files(lakehouse) == files
+    assert lakehouse.lake.raw_versions(contract.system, contract.name) == versions
+    result = run(lakehouse, contract)
+    assert not result.success
+    assert not [event for event in result.all_events if MARKER in str(event)]
+    return error
+
+
+def test_a_database_with_bytes_that_are_no_text_is_refused(lakehouse, panti, children):
+    """An old program wrote one name in another code; the driver's message quotes the name."""
+    assets.land(lakehouse, registry.systems()["panti"], children, TODAY)
+    with sqlite3.connect(panti) as database:
+        database.execute(
+            f"UPDATE {children.name_in_source} SET full_name = CAST(? AS TEXT) WHERE child_id = 'CH-1500'",
+            (MARKER.encode() + b" Andr\xe9",),
+        )
+    database.close()
+    error = refused(lakehouse, children)
+    assert (error.rule, error.column) == ("encoding", "full_name")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
+def test_a_database_that_was_cut_off_is_refused(lakehouse, panti, children, share):
+    """A copy that broke off opens, and its first rows can be read: half of the children would be gone."""
+    assets.land(lakehouse, registry.systems()["panti"], children, TODAY)
+    whole = panti.read_bytes()
+    panti.write_bytes(whole[: int(len(whole) * share)])
+    assert refused(lakehouse, children).rule == "damaged"
+
+
+@pytest.mark.parametrize("codec", ["cp1252", "utf-16", "utf-16-le"])
+def test_a_file_in_another_code_is_refused(lakehouse, employees, write_employees, codec):
+    """A spreadsheet program saved it on an older machine: names would come out as others."""
+    path = write_employees(*[{"full_name": f"{MARKER} Andr\u00e9"}] * 3)
+    land(lakehouse, employees)
+    path.write_bytes(path.read_text(encoding="utf-8-sig").encode(codec))
+    assert refused(lakehouse, employees).rule in {"encoding", "nul"}
+
+
+def test_a_file_without_its_header_row_shows_nobody(lakehouse, employees, write_employees):
+    """Its first row then takes the place of the names of columns, and errors name columns."""
+    path = write_employees({"full_name": "Penanda"})
+    land(lakehouse, employees)
+    lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    path.write_text("".join(lines[1:]), encoding="utf-8-sig")
+    error = refused(lakehouse, employees)
+    assert error.rule == "header"
+    assert "Penanda" not in str(error)
+
+
 # ── files as delivered ───────────────────────────────────────────────────────────────────
 
 

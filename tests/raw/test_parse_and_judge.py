@@ -66,6 +66,34 @@ def test_times_are_utc_and_complete():
     assert cast(aware, pl.Datetime("us")) == [datetime(2026, 1, 1, 20)]
 
 
+def test_times_are_written_as_declared():
+    """A declared form of times was ignored: every row of such a column was refused, for a reason nobody saw."""
+    given_texts = texts("31/12/2026 23.59", "2026-12-31T23:59:00Z", "1/2/2026 3.04", "31/02/2026 00.00", None)
+    expected = [datetime(2026, 12, 31, 23, 59), None, None, None, None]
+    assert cast(given_texts, pl.Datetime("us"), "%d/%m/%Y %H.%M") == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "form", "told"),
+    [
+        (pl.Date(), None, "written as %Y-%m-%d"),
+        (pl.Date(), "%d/%m/%Y", "written as %d/%m/%Y"),
+        (pl.Datetime("us"), None, "written as %Y-%m-%dT%H:%M:%SZ"),
+        (pl.Datetime("us"), "%d/%m/%Y %H.%M", "written as %d/%m/%Y %H.%M"),
+        (pl.Boolean(), None, "one of true, 1, yes, false, 0, no"),
+        (pl.Int64(), None, "whole numbers"),
+        (pl.Float64(), None, "numbers, 1234.5"),
+    ],
+)
+def test_a_retyped_column_says_which_form_was_expected(children, dtype, form, told):
+    """ "No date" helps nobody who looks at a column full of dates, in another form."""
+    source = texts(*["kapan-kapan"] * 20)
+    with pytest.raises(SourceError) as caught:
+        landing._refuse_retyped(children, column(dtype, form), source.is_not_null(), source)
+    assert f"(expected: {told})" in str(caught.value)
+    assert "kapan" not in str(caught.value)
+
+
 def test_truth_values():
     """7 is no truth value, whatever a cast makes of it."""
     given_texts = texts("true", "FALSE", "1", "0", "Yes", "no", "ya", "2", "")
@@ -197,6 +225,13 @@ def test_without_times_of_change_the_first_row_of_a_key_counts():
     """The partner authority's return has none; the result must not depend on chance."""
     frame = pl.DataFrame({"child_id": ["1", "1", "2"], "day": [1, 1, 1]})
     assert landing.older_duplicates(frame, ("child_id", "day"), None).to_list() == [False, True, False]
+
+
+def test_a_row_that_is_refused_makes_no_other_one_outdated(source_children, children):
+    """One typing error in the newest of three rows once took the two others along."""
+    new, newest = ({"child_id": "CH-1", "modified_at": f"2026-0{month}-01T00:00:00Z"} for month in (2, 3))
+    parsed = landing.parse(source_children({}, new, {**newest, "sex": "P"}), children)
+    assert landing.judge(parsed, children).to_list() == ["child_id.unique", None, "sex.allowed"]
 
 
 def test_the_tables_that_came_are_whole(children, source_children):

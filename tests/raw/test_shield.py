@@ -289,6 +289,37 @@ def test_erasing_either_of_two_people_takes_the_row(kind, number, keys):
     assert [key is None for key in row_keys] == [True, False]
 
 
+def test_what_a_guardian_took_back_outlives_the_guardian_and_not_the_child(keys):
+    """Were it dropped at the next landing, another guardian's older grant would count again."""
+    contract = registry.raw_table("panti", "consents")
+    source = consents(("K1", "G1"), ("K2", "G1"), ("K3", "G1"), ("K4", "G2")).with_columns(
+        pl.Series("status", ["granted", "withdrawn", "granted", "withdrawn"]),
+        pl.Series("valid_until", [None, None, "2026-01-01", None], dtype=pl.String),
+    )
+    before = land(source, contract, keys)
+    keys.erased.add(("guardian", "panti:G1"))
+    after = land(source, contract, keys)
+    assert after.frame.select("consent_id", "guardian_id").rows() == [("C1", None), ("C2", None), ("C3", "G2")]
+    assert (before.erased, after.erased) == (0, 3)
+    opened(after.frame, contract, keys)
+    # What was landed before the erasure is told in the same way, whoever holds the old rows.
+    again, spared = landing.without_erased(before.frame, contract, keys.subjects)
+    assert spared.to_list() == [False, True, True, False]
+    assert again["guardian_id"].to_list() == ["G1", None, None, "G2"]
+    keys.erased.add(("child", "panti:K2"))
+    assert land(source, contract, keys).frame["consent_id"].to_list() == ["C2", "C3"]
+
+
+def test_a_table_that_outlives_somebody_holds_decisions_and_nothing_personal():
+    """Whether such a row stays is told by its plain columns, and what it says of the erased person goes."""
+    outliving = [table for table in registry.tables("raw").values() if table.outlives]
+    assert outliving
+    for table in outliving:
+        assert not table.personal_columns
+        assert {"status", "valid_until"} <= {column.name for column in table.plain_columns}
+        assert set(table.outlives) < set(table.subject_columns)
+
+
 def test_no_single_person_s_key_opens_a_row_about_two(keys):
     """Otherwise a row would stay readable after one of the two was erased."""
     contract = registry.raw_table("panti", "consents")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +10,19 @@ import pytest
 
 from resources.audit import AuditError, AuditLog
 from resources.facts import PersonalFactError
+from resources.vault import KeyVault
+from tests.resources.planted import backup_of
 
-WRITE = "import sys; from pathlib import Path; from resources import audit\nlog = audit.AuditLog(Path(sys.argv[1]))\n"
+WRITE = (
+    "import sys; from pathlib import Path; from resources import audit, vault\n"
+    "root = Path(sys.argv[1]); keys = vault.KeyVault(root / 'vault' / 'vault.sqlite', root / 'keys')\n"
+    "log = audit.AuditLog(root / 'audit' / 'audit.jsonl', keys)\n"
+)
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> AuditLog:
-    log = AuditLog(tmp_path / "audit" / "audit.jsonl")
+def log(tmp_path: Path, vault: KeyVault) -> AuditLog:
+    log = AuditLog(tmp_path / "audit" / "audit.jsonl", vault)
     for number in range(6):
         log.append("raw.landed", system="panti", rows=number, ratio=0.1234567890123456, first=None, ok=True)
     return log
@@ -71,8 +77,8 @@ def test_every_alteration_shows(log: AuditLog, change: Callable[[list[bytes]], l
 
 
 def test_a_log_rewritten_from_the_start_shows(log: AuditLog, tmp_path: Path) -> None:
-    """A forger can compute a valid chain; the recorded head gives it away."""
-    forged = AuditLog(tmp_path / "forged" / "audit.jsonl")
+    """A forger has no key to compute a valid chain with."""
+    forged = AuditLog(tmp_path / "forged" / "audit.jsonl", _another_vault(tmp_path))
     for number in range(7):
         forged.append("raw.landed", rows=number)
     log.path.write_bytes(forged.path.read_bytes())
@@ -135,10 +141,10 @@ def test_only_plain_facts_are_taken(log: AuditLog) -> None:
         log.append("Raw landed!")
 
 
-def test_eight_writers_make_one_chain(log: AuditLog, race: Callable[..., list[str]]) -> None:
+def test_eight_writers_make_one_chain(log: AuditLog, tmp_path: Path, race: Callable[..., list[str]]) -> None:
     race(
         WRITE + "for n in range(25): log.append('release.charged', writer=int(sys.argv[2]), n=n)",
-        [(log.path, writer) for writer in range(8)],
+        [(tmp_path, writer) for writer in range(8)],
     )
     report = log.verify()
     assert (report.entries, report.is_intact) == (206, True)
@@ -150,8 +156,8 @@ def test_eight_writers_make_one_chain(log: AuditLog, race: Callable[..., list[st
     assert sorted(seen) == [(writer, n) for writer in range(8) for n in range(25)]
 
 
-def test_a_kill_between_entry_and_head_is_healed(log: AuditLog, kill: Callable[..., None]) -> None:
-    kill(WRITE + "audit.write_atomically = die; log.append('raw.landed', rows=7)", log.path)
+def test_a_kill_between_entry_and_head_is_healed(log: AuditLog, tmp_path: Path, kill: Callable[..., None]) -> None:
+    kill(WRITE + "vault.KeyVault.raise_watermark = die; log.append('raw.landed', rows=7)", tmp_path)
     assert log.verify().is_intact
     assert log.append("raw.landed", rows=8) == 8
     assert (log.verify().entries, log.verify().is_intact) == (8, True)
@@ -166,10 +172,43 @@ def test_a_half_written_entry_is_reported_then_healed(log: AuditLog) -> None:
     assert log.verify().is_intact
 
 
-def test_a_damaged_head_is_reported(log: AuditLog) -> None:
-    log.head_path.write_text("{")
-    assert not log.verify().is_intact
-    with pytest.raises(AuditError, match="damaged"):
-        log.append("raw.landed")
-    log.head_path.write_text(json.dumps({"entries": 6, "hash": "0" * 64}))
-    assert not log.verify().is_intact
+def _another_vault(tmp_path: Path) -> KeyVault:
+    return KeyVault(tmp_path / "other" / "vault.sqlite", tmp_path / "other_keys")
+
+
+def test_an_emptied_log_without_its_folder_shows(log: AuditLog) -> None:
+    """The head once lay beside the log, so that whoever emptied one could put the other right."""
+    shutil.rmtree(log.path.parent)
+    assert log.verify().first_broken == 1
+    with pytest.raises(AuditError, match="audit verify"):
+        log.append("raw.landed", rows=1)
+
+
+def test_an_older_copy_of_the_log_shows(log: AuditLog) -> None:
+    """Every entry of it is genuine, and its chain is whole: only the vault knows that there were more."""
+    older = log.path.read_bytes()
+    log.append("erasure", rows=1)
+    log.path.write_bytes(older)
+    report = log.verify()
+    assert (report.first_broken, "7 entries were written" in str(report.reason)) == (7, True)
+
+
+def test_an_older_vault_shows(log: AuditLog, vault: KeyVault, tmp_path: Path) -> None:
+    """It may have forgotten more than entries: keys that were destroyed since are in it."""
+    backup_of(vault, tmp_path / "backup.sqlite")
+    for number in range(2):
+        log.append("erasure", rows=number)
+    taken_back = AuditLog(log.path, KeyVault(tmp_path / "backup.sqlite", vault.key_directory))
+    report = taken_back.verify()
+    assert (report.first_broken, "older than the log" in str(report.reason)) == (7, True)
+    with pytest.raises(AuditError, match="one backup"):
+        taken_back.append("raw.landed")
+
+
+def test_a_log_without_its_vault_is_reported_and_none_is_made(log: AuditLog, tmp_path: Path) -> None:
+    """A new vault would have a new key, under which nothing is as it was written."""
+    stranger = AuditLog(log.path, _another_vault(tmp_path))
+    assert "vault is missing" in str(stranger.verify().reason)
+    assert not stranger.vault.database.exists()
+    stranger.vault.open()
+    assert stranger.verify().first_broken == 1

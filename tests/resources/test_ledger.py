@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resources.ledger import AlreadyCharged, BudgetExceeded, LedgerError, PrivacyLedger, RepeatedReleaseRefused
+from resources.ledger import (
+    AlreadyCharged,
+    BudgetExceeded,
+    ForgetfulLedger,
+    LedgerError,
+    PrivacyLedger,
+    RepeatedReleaseRefused,
+    StoredDraw,
+)
 
 
 @pytest.fixture
@@ -188,3 +197,55 @@ def test_a_refused_first_charge_leaves_a_readable_ledger(tmp_path):
         ledger.charge("media", "2026-10", "counts", "public", 3.0, limit_per_release=2.0, limit_per_year=26.0)
     assert ledger.spent("media", category="public", year=2026).epsilon == 0
     assert ledger.balance() == []
+
+
+# ── older state ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_ledger_that_does_not_know_a_stored_draw_pays_for_none(tmp_path: Path) -> None:
+    """With a lost ledger the year's budget began anew, and with it a second draw of the same figures."""
+    stored: list[StoredDraw] = []
+    ledger = PrivacyLedger(tmp_path / "ledger.sqlite", lambda: stored)
+    older = charge(ledger, "a")
+    shutil.copy(ledger.database, tmp_path / "older.sqlite")
+    stored += [
+        StoredDraw("government", "2026-10", "a", older),
+        StoredDraw("government", "2026-10", "b", charge(ledger, "b")),
+    ]
+    assert ledger.forgotten() == []
+    charge(ledger, "c")
+
+    for left, forgotten in (("older.sqlite", stored[1:]), ("lost.sqlite", stored)):
+        other = PrivacyLedger(tmp_path / left, lambda: stored)
+        assert other.forgotten() == forgotten
+        for name in ("b", "new"):
+            with pytest.raises(ForgetfulLedger, match="government/b of 2026-10"):
+                charge(other, name)
+        assert other.spent("government", year=2026).epsilon == (0.1 if left == "older.sqlite" else 0)
+
+
+def test_a_draw_whose_charge_is_not_on_record_needs_some_charge(tmp_path: Path) -> None:
+    """The lake's history is cut after a while; what is stored stays stored."""
+    ledger = PrivacyLedger(tmp_path / "ledger.sqlite", lambda: [StoredDraw("government", "2026-10", "a", None)])
+    with pytest.raises(ForgetfulLedger):
+        charge(ledger, "b")
+    charge(PrivacyLedger(ledger.database), "a")
+    charge(ledger, "b")
+
+
+def test_a_charge_of_another_statistic_does_not_count(tmp_path: Path) -> None:
+    """A lost ledger counts from 1 again, so that its numbers are taken by others."""
+    draw = StoredDraw("government", "2026-10", "a", 1)
+    charge(PrivacyLedger(tmp_path / "ledger.sqlite"), "b")
+    assert PrivacyLedger(tmp_path / "ledger.sqlite", lambda: [draw]).forgotten() == [draw]
+
+
+def test_the_ledger_is_private(ledger: PrivacyLedger) -> None:
+    """What was asked about whom, and when, is nobody else's business."""
+    charge(ledger, "a")
+    files = list(ledger.database.parent.iterdir())
+    assert files
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    ledger.database.chmod(0o644)
+    charge(ledger, "b")
+    assert ledger.database.stat().st_mode & 0o777 == 0o600

@@ -14,7 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.vault import FileKeyDestroyed, Hasher, KeyVault, NamedKeyDestroyed, VaultError, WrongKeyError, row_key
+from resources.vault import (
+    FileKeyDestroyed,
+    ForgetfulVault,
+    Hasher,
+    KeyVault,
+    NamedKeyDestroyed,
+    VaultError,
+    Watermark,
+    WrongKeyError,
+    row_key,
+)
+from tests.resources.planted import backup_of
 
 IDS = [f"CH-{number:05d}" for number in range(500)]
 
@@ -256,3 +267,66 @@ def test_a_row_without_subject_has_no_key() -> None:
 def test_the_fast_hasher_is_hmac(key: bytes, message: bytes) -> None:
     """Tokens must be reproducible by anybody with the key and a standard library."""
     assert Hasher(key).digest(message) == hmac.digest(key, message, "sha256")
+
+
+# ── older state ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_vault_that_forgot_an_erasure_hands_out_nothing(vault: KeyVault, tmp_path: Path) -> None:
+    """A vault taken back from a backup once read erased people again, and nobody noticed."""
+    register = tmp_path / "evidence" / "tombstones"
+    keeper = KeyVault(vault.database, vault.key_directory, register)
+    keys = keeper.subject_keys("child", IDS)
+    (key_id, _) = keeper.new_file_key()
+    backup_of(keeper, tmp_path / "backup.sqlite")
+    keeper.destroy_subjects("child", IDS[:2])
+    assert keeper.forgotten() == 0
+
+    older = KeyVault(tmp_path / "backup.sqlite", vault.key_directory, register)
+    assert older.forgotten() == 2
+    for asked in (
+        lambda: older.subject_keys("child", IDS[:1]),
+        lambda: older.subject_keys("child", IDS, create=False),
+        lambda: older.subject_keys("guardian", ["new"]),
+        lambda: older.file_key(key_id),
+    ):
+        with pytest.raises(ForgetfulVault, match="erase-again"):
+            asked()
+
+    assert older.destroy_again() == 2
+    assert older.forgotten() == 0
+    assert older.destroyed("child", IDS) == set(IDS[:2])
+    assert older.subject_keys("child", IDS) == {name: keys[name] for name in IDS[2:]}
+
+
+def test_a_lost_vault_is_not_replaced_by_a_new_one_unseen(vault: KeyVault, tmp_path: Path) -> None:
+    """With an empty vault, the next landing would give erased people new keys."""
+    register = tmp_path / "evidence" / "tombstones"
+    KeyVault(vault.database, vault.key_directory, register).destroy_subject("child", IDS[0])
+    fresh = KeyVault(tmp_path / "fresh.sqlite", tmp_path / "fresh_keys", register)
+    assert fresh.forgotten() == 1
+    with pytest.raises(ForgetfulVault):
+        fresh.subject_keys("child", IDS)
+    assert not fresh.database.exists()
+
+
+def test_the_register_of_tombstones_is_private_shows_nobody_and_is_refused_when_damaged(
+    vault: KeyVault, tmp_path: Path
+) -> None:
+    register = tmp_path / "evidence" / "tombstones"
+    KeyVault(vault.database, vault.key_directory, register).destroy_subjects("child", IDS)
+    assert register.stat().st_mode & 0o777 == 0o600
+    assert not any(name in register.read_text() for name in IDS)
+    register.write_text("child not-a-hash\n")
+    with pytest.raises(VaultError, match="damaged"):
+        KeyVault(vault.database, vault.key_directory, register).subject_keys("child", IDS)
+
+
+def test_a_watermark_only_rises(vault: KeyVault) -> None:
+    """Whoever is late must not hide what came after; asking for one makes no vault."""
+    assert vault.watermark("audit") is None
+    assert not vault.database.exists()
+    for number, digest in ((3, "three"), (2, "two")):
+        vault.raise_watermark("audit", number, digest)
+    assert vault.watermark("audit") == Watermark(3, "three")
+    assert vault.watermark("other") is None

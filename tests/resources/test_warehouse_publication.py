@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from resources.duckdb_files import DatabaseFileError, connect, httpfs_extension
 from resources.facts import PersonalFactError
-from resources.publication import PublicationError, Publisher
+from resources.publication import PublicationError, PublicationReplaced, Publisher
 from resources.vault import KeyVault, WrongKeyError
 from resources.warehouse import Warehouse
 from tests.resources.planted import MARKER, plain_places
@@ -258,3 +259,172 @@ def test_the_current_publication_outlives_many_older_ones(publisher: Publisher) 
     assert publisher.current("media").release == "2026-10"
     assert publisher.current("media").path.exists()
     assert len(publisher.list("media")) == 4
+
+
+# ── withdrawn ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_withdrawn_publication_is_gone_and_its_number_is_not_given_again(publisher: Publisher) -> None:
+    """Who was erased must not be read on; and a recipient who asks about number 2 must hear of one file only."""
+    first = publisher.publish("media", "2026-09", {"report": FRAME.head(1)})
+    second = publisher.publish("media", "2026-10", {"report": FRAME.head(2)})
+    assert [one.number for one in publisher.withdraw("media", [2])] == [2]
+    assert publisher.withdraw("media", [2]) == []
+    assert (first.path.exists(), second.path.exists()) == (True, False)
+    assert publisher.current("media") is None, "an older release does not take the place by itself"
+    listed = publisher.list("media")
+    assert [(one.number, one.withdrawn_at is not None, one.is_current) for one in listed] == [
+        (1, False, False),
+        (2, True, False),
+    ]
+    with pytest.raises(PublicationError, match=r"2 of media was withdrawn because somebody was erased.*2026-10"):
+        publisher.open("media")
+    with pytest.raises(PublicationError, match="kept: 1"):
+        publisher.rollback("media", 2)
+    again = publisher.publish("media", "2026-10", {"report": FRAME.head(2)})
+    assert (again.number, again.is_new, again.is_current) == (3, True, True)
+    with publisher.open("media") as reader:
+        assert count(reader, "report") == 2
+    for number in range(4, 9):
+        publisher.publish("media", "2026-10", {"report": FRAME.head(number)})
+    assert [one.number for one in publisher.list("media")] == [6, 7, 8]
+
+
+def test_all_of_a_stakeholder_can_be_withdrawn_and_an_earlier_one_put_in_force(publisher: Publisher) -> None:
+    """Nothing in force is a state like any other: for publishing, for a rollback by number, for the next withdrawal."""
+    for number in (1, 2):
+        publisher.publish("media", "2026-10", {"report": FRAME.head(number)})
+    publisher.withdraw("media", [2])
+    assert publisher.rollback("media", 1).number == 1
+    assert publisher.current("media").number == 1
+    publisher.withdraw("media", [1, 2])
+    assert not list((publisher.root / "media").glob("*.duckdb"))
+    assert publisher.publish("media", "2026-10", {"report": FRAME}).number == 3
+    assert publisher.withdraw("government", [1]) == []
+
+
+@pytest.mark.parametrize("point", ["publication.write_atomically = die", "Path.unlink = die"])
+def test_a_killed_withdrawal_is_completed(
+    tmp_path: Path, publisher: Publisher, kill: Callable[..., None], point: str
+) -> None:
+    """Between the pointer and the file: whatever comes next removes what is withdrawn."""
+    made = publisher.publish("media", "2026-10", {"report": FRAME})
+    kill(OPEN + f"{point}\npublication.Publisher(root / 'published', vault).withdraw('media', [1])", tmp_path)
+    publisher.withdraw("media", [1])
+    assert not made.path.exists()
+    assert publisher.current("media") is None
+
+
+def test_a_withdrawn_release_leaves_no_file_of_the_warehouse(warehouse: Warehouse) -> None:
+    """Build file, copies and what was noted of its models; the other release stays, and numbers go on."""
+    for release, rows in (("2026-09", 1), ("2026-10", 2), ("2026-10", 3)):
+        warehouse.load_tables(release, {"a__b": FRAME.head(rows)})
+        warehouse.record_models(release, {"model": "digest"})
+        warehouse.release(release)
+    assert warehouse.withdraw("2026-10") == 4
+    assert warehouse.withdraw("2026-10") == 0
+    left = {path.relative_to(warehouse.root).as_posix() for path in warehouse.root.rglob("2026-*")}
+    assert left == {"build/2026-09.duckdb", "build/2026-09.models.json", "released/2026-09-1.duckdb"}
+    assert warehouse.released() is None
+    assert warehouse.models("2026-10") == {}
+    warehouse.load_tables("2026-10", {"a__b": FRAME})
+    assert warehouse.release("2026-10").name == "2026-10-4.duckdb"
+    with warehouse.open_released() as reader:
+        assert count(reader, "protected.a__b") == 500
+    assert warehouse.withdraw("2026-09") == 3
+    assert warehouse.released() is not None
+
+
+# ── replaced by something older ──────────────────────────────────────────────────────────
+
+
+def _two(publisher: Publisher) -> tuple[Path, Path]:
+    """The files of an older publication and of the one in force."""
+    made = [publisher.publish("media", "2026-10", {"report": FRAME.head(rows)}) for rows in (1, 2)]
+    return made[0].path, made[1].path
+
+
+def test_an_older_file_in_the_place_of_the_current_one_does_not_open(publisher: Publisher) -> None:
+    """It is valid and under the right key, so that it once opened as the current one."""
+    older, current = _two(publisher)
+    shutil.copy(older, current)
+    with pytest.raises(PublicationReplaced, match="published as number 2") as caught:
+        publisher.open("media")
+    assert 'merajut run --release <release> --select "key:published/media"' in str(caught.value)
+    again = publisher.publish("media", "2026-10", {"report": FRAME.head(2)})
+    assert (again.number, again.is_new) == (3, True)
+    with publisher.open("media") as reader:
+        assert count(reader, "report") == 2
+
+
+def test_nobody_goes_back_to_a_replaced_file(publisher: Publisher) -> None:
+    older, current = _two(publisher)
+    shutil.copy(current, older)
+    with pytest.raises(PublicationReplaced):
+        publisher.rollback("media")
+    assert publisher.current("media").number == 2
+
+
+def test_a_file_of_another_stakeholder_is_refused(publisher: Publisher) -> None:
+    _, current = _two(publisher)
+    other = publisher.publish("academia", "2026-10", {"report": FRAME})
+    shutil.copy(other.path, current)
+    with pytest.raises(WrongKeyError):
+        publisher.open("media")
+
+
+def _older_pointer(publisher: Publisher, pointer: Path) -> None:
+    content = pointer.read_bytes()
+    publisher.publish("media", "2026-11", {"report": FRAME})
+    pointer.write_bytes(content)
+
+
+def _foreign_pointer(publisher: Publisher, pointer: Path) -> None:
+    publisher.publish("academia", "2026-10", {"report": FRAME})
+    shutil.copy(publisher.root / "academia" / "current.json", pointer)
+
+
+def _edited_pointer(_: Publisher, pointer: Path) -> None:
+    pointer.write_text(
+        pointer.read_text().replace('"file": "media-2026-10-2.duckdb"', '"file": "media-2026-10-1.duckdb"', 1)
+    )
+
+
+def _no_pointer(_: Publisher, pointer: Path) -> None:
+    pointer.unlink()
+
+
+@pytest.mark.parametrize("exchange", [_older_pointer, _foreign_pointer, _edited_pointer, _no_pointer])
+def test_a_pointer_that_was_exchanged_is_refused_until_publishing_again(
+    publisher: Publisher, exchange: Callable[[Publisher, Path], None]
+) -> None:
+    """The pointer says what is in force: an older one takes back a withdrawal as well as a correction."""
+    _two(publisher)
+    pointer = publisher.root / "media" / "current.json"
+    before = pointer.read_bytes()
+    exchange(publisher, pointer)
+    assert not pointer.exists() or pointer.read_bytes() != before or exchange is _older_pointer
+    for asked in (publisher.open, publisher.list, publisher.current, publisher.rollback):
+        with pytest.raises(PublicationReplaced, match=r"current\.json of media"):
+            asked("media")
+    again = publisher.publish("media", "2026-12", {"report": FRAME.head(5)})
+    assert again.number > 2, "no number is given twice"
+    assert [one.number for one in publisher.list("media")] == [again.number]
+    with publisher.open("media") as reader:
+        assert count(reader, "report") == 5
+
+
+def test_a_pointer_written_by_a_killed_process_is_in_force(
+    tmp_path: Path, publisher: Publisher, kill: Callable[..., None]
+) -> None:
+    """It is ahead of what the vault knows by one, and of nothing older."""
+    _two(publisher)
+    kill(
+        OPEN
+        + "KeyVault.raise_watermark = die\n"
+        + "publication.Publisher(root / 'published', vault).publish('media', '2026-10', {'report': frame})",
+        tmp_path,
+    )
+    assert publisher.current("media").number == 3
+    publisher.publish("media", "2026-10", {"report": FRAME.head(4)})
+    assert [one.number for one in publisher.list("media")] == [2, 3, 4]

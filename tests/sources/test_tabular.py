@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from merajut_assets.contracts.base import SourceFormat
+from merajut_assets.sources.reader import read
 
 GOOD = "ID,Name,City\n1,Siti Rahmawati,Medan\n2,,Padang\n"
 
@@ -126,8 +127,6 @@ def test_a_new_column_is_refused_by_name(bench):
 
 
 def test_dropped_columns_are_left_behind_and_named(bench):
-    from merajut_assets.sources.reader import read
-
     bench.put("people.csv", "ID,Religion,Name,City,Note\n1,x,Siti Rahmawati,Medan,y\n")
     system = bench.system(SourceFormat.CSV, "people.csv")
     for drops in (("Religion", "Note"), ("*",)):
@@ -148,6 +147,25 @@ def test_values_of_a_file_without_header_are_not_shown_as_names(bench):
     error = refused_csv(bench, "ID,Name,City,3275014107890002\n1,Siti Rahmawati,Medan,x\n")
     assert "3275" not in str(error)
     assert "1 whose name is not shown" in error.detail
+
+
+@pytest.mark.parametrize("first", ["Siti,Rahmawati,Medan", "1,Siti,City", "Siti,Siti,City", "Siti,City,City"])
+def test_single_words_of_a_file_without_header_are_not_shown_either(bench, first):
+    """A first name looks like a name of a column. One value that happens to be called like a declared column
+    makes no header of a row: the declared columns that are missing are named, and nothing else."""
+    bench.put("people.csv", f"{first}\n2,Rahmawati,Padang\n")
+    system = bench.system(SourceFormat.CSV, "people.csv")
+    for drops in ((), ("*",)):
+        error = bench.refusal(lambda at=drops: read(bench.contract(drops=at), system, bench.location))
+        assert error.rule in {"header", "missing_column"}
+        assert error.column in {"ID", "Name"}
+
+
+def test_a_dropped_column_whose_name_is_a_value_is_counted_without_it(bench):
+    """What is left behind is told in metadata, which everybody reads."""
+    bench.put("people.csv", "ID,Name,City,Siti Rahmawati,Religion\n1,Siti,Medan,x,y\n")
+    table = read(bench.contract(drops=("*",)), bench.system(SourceFormat.CSV, "people.csv"), bench.location)
+    assert table.undeclared == ("(name not shown)", "Religion")
 
 
 def test_compressed_files_are_read_and_damaged_ones_refused(bench):

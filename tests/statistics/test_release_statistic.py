@@ -8,7 +8,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
+from merajut_assets.policies.stakeholder import (
+    Overall,
+    epsilon_of_all_per_release,
+    overall_policy,
+    stakeholder_policies,
+)
 from merajut_assets.protected.release import RELEASE as RELEASE_COLUMN
 from merajut_assets.protected.release import read_release, table_of
 from merajut_assets.statistics.assets import build_statistics_assets
@@ -16,10 +21,13 @@ from merajut_assets.statistics.figures import statistic_contract
 from merajut_assets.statistics.store import examine_stored, release_statistic
 from resources.lake import Lake
 from resources.lakehouse import Lakehouse
-from resources.ledger import BudgetExceeded, PrivacyLedger
+from resources.ledger import BudgetExceeded, ForgetfulLedger, PrivacyLedger
 from tests.protected.conformed_world import RELEASE, store, withdrawn
 
 STAKEHOLDER, NAME = "government", "child_count_by_regency"
+POLICY = stakeholder_policies()[STAKEHOLDER]
+CATEGORY = POLICY.statistics[NAME].category
+EPSILON = POLICY.epsilon(NAME)
 CONTRACT = statistic_contract(STAKEHOLDER, NAME)
 TABLE = table_of(CONTRACT)
 
@@ -32,33 +40,38 @@ def _crash(*_: object, **__: object) -> None:
     raise _Crash
 
 
-def _policy() -> StakeholderPolicy:
-    return stakeholder_policies()[STAKEHOLDER]
-
-
-def _category() -> str:
-    return _policy().statistics[NAME].category
-
-
 def _spent_in_year(lakehouse: Lakehouse) -> float:
-    return lakehouse.ledger.spent(STAKEHOLDER, category=_category(), year=int(RELEASE[:4])).epsilon
+    return lakehouse.ledger.spent(STAKEHOLDER, category=CATEGORY, year=int(RELEASE[:4])).epsilon
 
 
 def _rows(lakehouse: Lakehouse) -> pl.DataFrame:
     return read_release(lakehouse.lake, CONTRACT, RELEASE)
 
 
+@pytest.fixture
+def crashed_at(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str], None]:
+    """Release the statistic with a process that dies in a method of a class."""
+
+    def crash(owner: type, method: str) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, method, _crash)
+            with pytest.raises(_Crash):
+                release_statistic(lakehouse, POLICY, NAME, RELEASE)
+
+    return crash
+
+
 def test_a_rerun_gives_the_same_figures_and_spends_nothing(
     lakehouse: Lakehouse, entities: dict[str, pl.DataFrame]
 ) -> None:
     """Drawing again would average the noise away; newer data do not change a release."""
-    first = release_statistic(lakehouse, _policy(), NAME, RELEASE)
+    first = release_statistic(lakehouse, POLICY, NAME, RELEASE)
     figures, spent = _rows(lakehouse), _spent_in_year(lakehouse)
     store(lakehouse, withdrawn(entities, "child", "child0000", "statistics"))
-    again = release_statistic(lakehouse, _policy(), NAME, RELEASE)
+    again = release_statistic(lakehouse, POLICY, NAME, RELEASE)
     assert (first["is_new"], again["is_new"]) == (True, False)
     assert _rows(lakehouse).equals(figures)
-    assert _spent_in_year(lakehouse) == spent == pytest.approx(_policy().epsilon(NAME))
+    assert _spent_in_year(lakehouse) == spent == pytest.approx(EPSILON)
 
 
 def test_the_charge_is_booked_before_noise_is_drawn(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,47 +84,41 @@ def test_the_charge_is_booked_before_noise_is_drawn(lakehouse: Lakehouse, monkey
 
     monkeypatch.setattr("merajut_assets.statistics.store.draw", spy)
     with pytest.raises(_Crash):
-        release_statistic(lakehouse, _policy(), NAME, RELEASE)
-    assert seen == [pytest.approx(_policy().epsilon(NAME))]
+        release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    assert seen == [pytest.approx(EPSILON)]
 
 
 def test_a_crash_between_charge_and_store_loses_budget_and_a_rerun_completes(
-    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+    lakehouse: Lakehouse, crashed_at: Callable[[type, str], None]
 ) -> None:
     """What was drawn and lost is paid for all the same; the year's limit leaves room for one such loss."""
-    with monkeypatch.context() as patched:
-        patched.setattr(Lake, "overwrite", _crash)
-        with pytest.raises(_Crash):
-            release_statistic(lakehouse, _policy(), NAME, RELEASE)
+    crashed_at(Lake, "overwrite")
     assert lakehouse.lake.version(TABLE) is None
-    assert release_statistic(lakehouse, _policy(), NAME, RELEASE)["is_new"]
-    assert examine_stored(lakehouse, _policy(), NAME, RELEASE).is_safe
-    assert _spent_in_year(lakehouse) == pytest.approx(2 * _policy().epsilon(NAME))
+    assert release_statistic(lakehouse, POLICY, NAME, RELEASE)["is_new"]
+    assert examine_stored(lakehouse, POLICY, NAME, RELEASE).is_safe
+    assert _spent_in_year(lakehouse) == pytest.approx(2 * EPSILON)
 
 
 def test_a_crash_between_store_and_commit_is_made_good_without_a_new_draw(
-    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+    lakehouse: Lakehouse, crashed_at: Callable[[type, str], None]
 ) -> None:
     """The figures are there and paid for: only the ledger does not know yet."""
-    with monkeypatch.context() as patched:
-        patched.setattr(PrivacyLedger, "commit", _crash)
-        with pytest.raises(_Crash):
-            release_statistic(lakehouse, _policy(), NAME, RELEASE)
+    crashed_at(PrivacyLedger, "commit")
     figures = _rows(lakehouse)
-    assert "no committed charge pays for the figures" in examine_stored(lakehouse, _policy(), NAME, RELEASE).violations
-    assert not release_statistic(lakehouse, _policy(), NAME, RELEASE)["is_new"]
+    assert "no committed charge pays for the figures" in examine_stored(lakehouse, POLICY, NAME, RELEASE).violations
+    assert not release_statistic(lakehouse, POLICY, NAME, RELEASE)["is_new"]
     assert _rows(lakehouse).equals(figures)
-    assert examine_stored(lakehouse, _policy(), NAME, RELEASE).is_safe
-    assert _spent_in_year(lakehouse) == pytest.approx(_policy().epsilon(NAME))
+    assert examine_stored(lakehouse, POLICY, NAME, RELEASE).is_safe
+    assert _spent_in_year(lakehouse) == pytest.approx(EPSILON)
 
 
 def test_an_exhausted_budget_is_a_clear_refusal(lakehouse: Lakehouse) -> None:
     """Nothing is drawn or stored, the refusal names what was exceeded, and it is on record."""
-    year = _policy().budget[_category()].epsilon_per_year
+    year = POLICY.budget[CATEGORY].epsilon_per_year
     limits = {"limit_per_release": year, "limit_per_year": year}
-    lakehouse.ledger.charge(STAKEHOLDER, "2026-01", "earlier releases", _category(), year, **limits)
-    with pytest.raises(BudgetExceeded, match=f"government, category {_category()}"):
-        release_statistic(lakehouse, _policy(), NAME, RELEASE)
+    lakehouse.ledger.charge(STAKEHOLDER, "2026-01", "earlier releases", CATEGORY, year, **limits)
+    with pytest.raises(BudgetExceeded, match=f"government, category {CATEGORY}"):
+        release_statistic(lakehouse, POLICY, NAME, RELEASE)
     assert lakehouse.lake.version(TABLE) is None
     assert _spent_in_year(lakehouse) == pytest.approx(year)
     events = [entry["event"] for entry in lakehouse.audit.entries()]
@@ -123,6 +130,38 @@ def test_all_statistics_of_a_release_fit_the_budgets(lakehouse: Lakehouse) -> No
     for policy in stakeholder_policies().values():
         for name in policy.statistics:
             assert release_statistic(lakehouse, policy, name, RELEASE)["is_new"]
+
+
+def test_the_limit_over_all_stakeholders_is_refused_before_noise_is_drawn(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each budget held, and nobody had added up what recipients who collude learn about one child."""
+    monkeypatch.setattr("merajut_assets.statistics.store.overall_policy", lambda: Overall(epsilon_per_year=EPSILON + 1))
+    others = {"limit_per_release": 9.0, "limit_per_year": 9.0}
+    lost = lakehouse.ledger.charge("media", "2026-01", "lost draw", "public", 0.5, **others)
+    lakehouse.ledger.write_off(lost)
+    lakehouse.ledger.charge("academia", "2026-02", "earlier release", "research", 0.75, **others)
+    monkeypatch.setattr("merajut_assets.statistics.store.draw", _crash)
+    with pytest.raises(BudgetExceeded, match="all stakeholders together, government"):
+        release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    assert lakehouse.lake.version(TABLE) is None
+    assert _spent_in_year(lakehouse) == 0
+    assert [entry["event"] for entry in lakehouse.audit.entries() if entry["event"] != "decryption"] == ["refusal"]
+    # Another year has another limit: only drawing stops this one.
+    with pytest.raises(_Crash):
+        release_statistic(lakehouse, POLICY, NAME, "2027-01")
+
+
+def test_the_sum_over_all_stakeholders_is_said_beside_the_figures(lakehouse: Lakehouse) -> None:
+    """What one child's ε is to recipients who put their figures together; after a whole release, what is declared."""
+    for policy in stakeholder_policies().values():
+        for name in policy.statistics:
+            facts = release_statistic(lakehouse, policy, name, RELEASE)
+    assert facts["epsilon_of_all_stakeholders_in_release"] == pytest.approx(epsilon_of_all_per_release())
+    assert facts["epsilon_of_all_stakeholders_in_year"] == pytest.approx(epsilon_of_all_per_release())
+    assert facts["epsilon_limit_of_all_stakeholders_in_year"] == overall_policy().epsilon_per_year
+    assert set(_rows(lakehouse)["epsilon_all_stakeholders"]) == {epsilon_of_all_per_release()}
+    assert "factor of" in str(facts["meaning"])
 
 
 def _drop_a_cell(rows: pl.DataFrame) -> pl.DataFrame:
@@ -185,3 +224,23 @@ def test_what_is_planted_in_the_stored_figures_turns_the_check_red(
     (evaluation,) = checked.get_asset_check_evaluations()
     assert not evaluation.passed
     assert evaluation.blocking
+
+
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "older"])
+def test_a_lost_or_older_ledger_allows_no_second_draw(lakehouse: Lakehouse, is_lost: bool) -> None:
+    """Such a ledger has budget left for what was bought already; two draws average the noise away. Neither the
+    stored figures are drawn again nor new ones bought, and the refusal is on record."""
+    ledger = lakehouse.settings.ledger
+    others = [name for name in POLICY.statistics if name != NAME]
+    release_statistic(lakehouse, POLICY, others[0], RELEASE)
+    backup = ledger.read_bytes()
+    release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    figures = _rows(lakehouse)
+    ledger.unlink() if is_lost else ledger.write_bytes(backup)
+    for policy, name, release in ((POLICY, NAME, RELEASE), (POLICY, others[0], "2026-10")):
+        with pytest.raises(ForgetfulLedger, match=f"{STAKEHOLDER}/{NAME} of {RELEASE}"):
+            release_statistic(lakehouse, policy, name, release)
+    assert _rows(lakehouse).equals(figures)
+    assert [entry["facts"]["reason"] for entry in lakehouse.audit.entries() if entry["event"] == "refusal"] == [
+        "ForgetfulLedger"
+    ] * 2

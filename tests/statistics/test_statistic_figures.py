@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from merajut_assets.policies.stakeholder import Statistic, stakeholder_policies
+from merajut_assets.policies.stakeholder import Statistic, epsilon_of_all_per_release, stakeholder_policies
 from merajut_assets.statistics.declarations import AGE_BANDS, NoPublicKeys, age_band, public_keys
 from merajut_assets.statistics.figures import statistic_contract
 from merajut_assets.statistics.releases import (
@@ -118,6 +118,31 @@ def test_withholding_follows_from_the_noisy_figure(entities: dict[str, pl.DataFr
     figures = draw(BY_DISTRICT, _rows(BY_DISTRICT, entities), public_keys(BY_DISTRICT.by, entities), 0.02)
     for row in figures.iter_rows(named=True):
         assert row["is_withheld"] == (row["expected_relative_error"] > USEFUL_RELATIVE_ERROR)
+
+
+def test_small_districts_are_withheld_at_the_budget_of_public_figures() -> None:
+    """At ε = 2 no figure was ever withheld, and a district with one child or none had its count published. Many
+    districts of each size, so that the noise cannot hide what the rule does."""
+    policy = stakeholder_policies()["community"]
+    epsilon = policy.epsilon("child_count_by_regency")
+    sizes = {f"{size}.{number}": size for size in (0, 1, 40) for number in range(400)}
+    children = [(f"{district}/{child}", district) for district, size in sizes.items() for child in range(size)]
+    rows = pl.DataFrame(children, schema={"child_token": pl.String, "regency_code": pl.String}, orient="row")
+    figures = draw(BY_DISTRICT, rows, {"regency_code": list(sizes)}, epsilon)
+    withheld = {
+        size: figures.filter(pl.col("regency_code").str.starts_with(f"{size}."))["is_withheld"].mean()
+        for size in (0, 1, 40)
+    }
+    assert epsilon == 2.0
+    # P(noise > 1) = 0.016 lets an empty district through, P(noise > 0) = 0.119 one with a child.
+    assert withheld[0] > 0.9
+    assert withheld[1] > 0.75
+    assert withheld[40] == 0
+    shown = figures.filter(~pl.col("is_withheld"))
+    assert (shown["value"] >= 2).all()
+    stated = ("noise_scale", "interval_low", "interval_high", "expected_relative_error", "epsilon_all_stakeholders")
+    assert shown.select(stated).null_count().row(0) == (0,) * len(stated)
+    assert set(figures["epsilon_all_stakeholders"]) == {epsilon_of_all_per_release()}
 
 
 def test_means_share_the_budget_and_are_near_the_truth(entities: dict[str, pl.DataFrame]) -> None:

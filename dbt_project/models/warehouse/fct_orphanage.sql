@@ -7,7 +7,5 @@ select
     capacity,
     accreditation,
     licence_valid_until,
-    licence_valid_until >= {{ cut_off_date('release') }} as is_licence_valid,
-    staff,
-    staff_with_background_check
+    licence_valid_until >= {{ cut_off_date('release') }} as is_licence_valid
 from {{ source('protected', 'government__orphanage') }}

@@ -1,17 +1,13 @@
-"""One module per stakeholder; importing this package registers every summary."""
+"""One module per dataset; importing this package imports them all, by which every summary is registered."""
 
-from merajut_assets.protected.summaries import academia, business, community, government, media, regions
-from merajut_assets.protected.summary import Entities, Summary, registered_summaries, summary_of
+from __future__ import annotations
 
-__all__ = [
-    "Entities",
-    "Summary",
-    "academia",
-    "business",
-    "community",
-    "government",
-    "media",
-    "regions",
-    "registered_summaries",
-    "summary_of",
-]
+import importlib
+import pkgutil
+
+from merajut_assets.protected.summary import registered_summaries, summary_of
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["registered_summaries", "summary_of"]

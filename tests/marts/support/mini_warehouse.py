@@ -88,10 +88,12 @@ def _protected_rows(chance: random.Random) -> dict[tuple[str, str], Rows]:
                 "capacity": 40 + number,
                 "licence_valid_until": date(2026, 6, 30) if number % 2 else date(2026, 6, 29),
                 "accreditation": "ABC"[number % 3] if number % 4 else "none",
-                "staff": 8,
-                "staff_with_background_check": 6,
             }
             for number, regency in enumerate([*REGENCIES, *REGENCIES])
+        ],
+        "government__staff_summary": [
+            {"province_code": "32", "staff": 32, "background_check_share": 0.75, "is_withheld": False},
+            {"province_code": "31", "is_withheld": True},
         ],
         "business__employee_engagement": [
             {
@@ -155,7 +157,6 @@ def _protected_rows(chance: random.Random) -> dict[tuple[str, str], Rows]:
                 "skill": "teaching" if number < 40 else "sports",
                 "worked_hours": "1-8",
                 "satisfaction": chance.choice(["low", "high", "unknown"]),
-                "is_background_checked": True,
             }
             for number in range(60)
         ],

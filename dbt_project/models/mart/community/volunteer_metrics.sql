@@ -20,7 +20,7 @@ topics as (
         skill as category,
         {{ at_least_minimum('volunteers', 'volunteers') }} as volunteers,
         null as worked_hours,
-        {{ at_least_minimum(share('satisfied', 'asked', 2), 'asked') }} as satisfied_share,
+        {{ share_of_people('satisfied', 'asked') }} as satisfied_share,
         null as orphanages,
         null as quantity,
         null as needed_quantity,
@@ -45,8 +45,8 @@ topics as (
         release, regency_code, 'children', 'in_care',
         null, null, null, null, null, null,
         {{ not_negative('child_count_estimate') }}, interval_low, interval_high, expected_relative_error, is_withheld
-    from {{ ref('fct_child_estimate') }}
-    where stakeholder = 'community' and province_code <> '*'
+    from {{ ref('fct_child_estimate_community') }}
+    where province_code <> '*'
 )
 
 select

@@ -21,9 +21,7 @@ orphanages as (
         sum(capacity) as capacity,
         sum(capacity) filter (where is_licence_valid) as licensed_capacity,
         count(*) filter (where is_licence_valid) as licences_valid,
-        count(*) filter (where accreditation in ('A', 'B', 'C')) as accredited,
-        sum(staff) as staff,
-        sum(staff_with_background_check) as staff_with_background_check
+        count(*) filter (where accreditation in ('A', 'B', 'C')) as accredited
     from {{ ref('fct_orphanage') }}
     group by release, province_code
 ),
@@ -40,7 +38,8 @@ incidents as (
 ),
 
 -- The noise of disjoint cells is independent, so the half-widths of their intervals add up as squares.
--- Summed over districts, because their budget allows figures of use; a province with a withheld district has no sum.
+-- Summed over the districts that are shown, because their budget allows figures of use: those with next to no children
+-- are withheld, and nearly every province has one.
 estimates as (
     select
         release,
@@ -48,10 +47,9 @@ estimates as (
         province_code,
         {{ not_negative('sum(child_count_estimate)') }} as child_count_estimate,
         sqrt(sum(power({{ not_negative('interval_high - child_count_estimate') }}, 2))) as half_width
-    from {{ ref('fct_child_estimate') }}
-    where stakeholder = 'government' and statistic = 'child_count_by_regency'
+    from {{ ref('fct_child_estimate_government') }}
+    where statistic = 'child_count_by_regency' and not is_withheld
     group by release, province_code
-    having not bool_or(is_withheld)
 ),
 
 areas as (
@@ -71,14 +69,12 @@ select
     coalesce(orphanages.licences_valid, 0) as licences_valid,
     {{ share('orphanages.licences_valid', 'orphanages.orphanages') }} as licence_valid_share,
     {{ share('orphanages.accredited', 'orphanages.orphanages') }} as accredited_share,
-    coalesce(orphanages.staff, 0)::bigint as staff,
-    {{ share('orphanages.staff_with_background_check', 'orphanages.staff') }} as background_check_share,
+    staff.staff,
+    round(staff.background_check_share, 4) as background_check_share,
     {{ at_least_minimum('children.children', 'children.children') }} as children,
     {{ is_below_minimum('children.children') }} as is_withheld,
-    {{ at_least_minimum(
-        share('children.children_reviewed_on_time', 'children.children_with_review_due', 2),
-        'children.children_with_review_due'
-    ) }} as review_on_time_share,
+    {{ share_of_people('children.children_reviewed_on_time', 'children.children_with_review_due') }}
+        as review_on_time_share,
     incidents.incidents::bigint as incidents,
     coalesce(incidents.incident_kinds_withheld, 0) as incident_kinds_withheld,
     estimates.child_count_estimate,
@@ -92,6 +88,10 @@ left join orphanages
     on orphanages.release = areas.release
     and orphanages.jurisdiction = areas.jurisdiction
     and orphanages.province_code = areas.province_code
+left join {{ source('protected', 'government__staff_summary') }} as staff
+    on staff.release = areas.release
+    and areas.jurisdiction = 'ID'
+    and staff.province_code = areas.province_code
 left join children
     on children.release = areas.release
     and children.jurisdiction = areas.jurisdiction

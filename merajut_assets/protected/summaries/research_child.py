@@ -1,4 +1,4 @@
-"""What researchers get: children whose guardians agreed to research, and published indicators."""
+"""Children whose guardians agreed to research: one row per child."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from datetime import date
 
 import polars as pl
 
-from merajut_assets.protected.care import institution_places
+from merajut_assets.protected.care import institution_places, last_school_year
 from merajut_assets.protected.summary import Entities, completed_years, province_of, summary
 
 LOW_SCORE, HIGH_SCORE = 60, 75
-SCHOOL_YEAR_BEGINS = (7, 1)
 
 
 @summary("academia", "research_child")
@@ -38,18 +37,6 @@ def research_child(entities: Entities, cut_off: date) -> pl.DataFrame:
     )
 
 
-def last_school_year(records: pl.DataFrame, cut_off: date) -> pl.DataFrame:
-    """Each child's record of the last school year begun by the cut-off date (school years begin in July)."""
-    month, day = SCHOOL_YEAR_BEGINS
-    begins = pl.date(pl.col("school_year").str.slice(0, 4).cast(pl.Int32), month, day)
-    return (
-        records.filter(begins <= cut_off)
-        .sort("school_year", "education_record_id", descending=True)
-        .unique("child_token", keep="first", maintain_order=True)
-        .select("child_token", "education_level", "average_score", "attendance_rate")
-    )
-
-
 def _last_diagnosis(records: pl.DataFrame, cut_off: date) -> pl.DataFrame:
     return (
         records.filter(pl.col("examined_on") <= cut_off)
@@ -71,15 +58,4 @@ def _school_outcome() -> pl.Expr:
         .then(pl.lit("60_to_75"))
         .when(score.is_not_null())
         .then(pl.lit("above_75"))
-    )
-
-
-@summary("academia", "indicator")
-def indicator(entities: Entities, cut_off: date) -> pl.DataFrame:
-    """Indicators of the years up to the cut-off date."""
-    return (
-        entities["indicator"]
-        .filter(pl.col("year") <= cut_off.year)
-        .select("indicator_id", "indicator_code", "country_code", "country_name", "sex", "year", "value", "unit")
-        .sort("indicator_id")
     )

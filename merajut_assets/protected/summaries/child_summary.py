@@ -1,4 +1,4 @@
-"""What supervising authorities get: children in care, incidents, institutions."""
+"""Children in care, for supervising authorities: one row per child."""
 
 from __future__ import annotations
 
@@ -6,22 +6,9 @@ from datetime import date
 
 import polars as pl
 
-from merajut_assets.contracts import registry
 from merajut_assets.protected.care import children_in_care, institution_places
-from merajut_assets.protected.summary import (
-    Entities,
-    allowed_values,
-    banded,
-    completed_months,
-    every_combination,
-    in_last_year,
-    province_of,
-    summary,
-    whole,
-)
+from merajut_assets.protected.summary import Entities, banded, completed_months, summary
 
-# How soon an incident has to be reported to count as reported in time, in days.
-REPORTING_DAYS = 3
 REVIEW_INTERVAL = "6mo"
 # Long stays are told apart, so that classes of children who stayed for years remain diverse.
 MONTHS_IN_CARE = [(11, "0-11"), (35, "12-35"), (59, "36-59"), (95, "60-95")]
@@ -79,67 +66,4 @@ def _reviews_on_time(reviews: pl.DataFrame, children: pl.DataFrame) -> pl.DataFr
         .then(pl.lit("most"))
         .otherwise(pl.lit("all"))
         .alias("reviews_on_time")
-    )
-
-
-@summary("government", "incident_summary")
-def incident_summary(entities: Entities, cut_off: date) -> pl.DataFrame:
-    """Incidents of the last twelve months by province and kind.
-
-    The rows are all provinces with an institution times all kinds, so that the presence of a row says
-    nothing about whether anything happened.
-    """
-    places = institution_places(entities["orphanage"]).select(
-        "institution_id", province_of(pl.col("regency_code")).alias("province_code")
-    )
-    figures = (
-        entities["incident"]
-        .filter(in_last_year("occurred_on", cut_off))
-        .join(places, left_on="orphanage_id", right_on="institution_id")
-        .group_by("province_code", "incident_type")
-        .agg(
-            whole(pl.col("child_token").n_unique()).alias("children"),
-            whole(pl.col("incident_id").n_unique()).alias("incidents"),
-            ((pl.col("reported_on") - pl.col("occurred_on")) <= pl.duration(days=REPORTING_DAYS))
-            .fill_null(False)
-            .mean()
-            .alias("reported_within_three_days"),
-        )
-    )
-    grid = every_combination(
-        places.select("province_code").drop_nulls().unique(),
-        allowed_values(registry.raw_table("panti", "incidents"), "incident_type"),
-    )
-    return grid.join(figures, on=["province_code", "incident_type"], how="left", maintain_order="left").with_columns(
-        pl.col("children", "incidents").fill_null(0)
-    )
-
-
-@summary("government", "orphanage")
-def orphanage(entities: Entities, cut_off: date) -> pl.DataFrame:
-    """Institutions with the number of staff hired by the cut-off date."""
-    staff = (
-        entities["staff"]
-        .filter(pl.col("hired_on") <= cut_off)
-        .group_by("orphanage_id")
-        .agg(
-            whole(pl.col("staff_token").n_unique()).alias("staff"),
-            whole(pl.col("staff_token").filter("is_background_checked").n_unique()).alias(
-                "staff_with_background_check"
-            ),
-        )
-    )
-    return (
-        entities["orphanage"]
-        .join(staff, on="orphanage_id", how="left")
-        .select(
-            "orphanage_id",
-            "regency_code",
-            "capacity",
-            "licence_valid_until",
-            "accreditation",
-            pl.col("staff").fill_null(0),
-            pl.col("staff_with_background_check").fill_null(0),
-        )
-        .sort("orphanage_id")
     )

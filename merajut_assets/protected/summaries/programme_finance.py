@@ -1,4 +1,4 @@
-"""What partner companies get: their employees' volunteering, donors in segments, money by programme."""
+"""Money by programme, for partner companies."""
 
 from __future__ import annotations
 
@@ -6,59 +6,9 @@ from datetime import date
 
 import polars as pl
 
-from merajut_assets.protected.summaries.community import hours_band, satisfaction_band
-from merajut_assets.protected.summary import Entities, banded, completed_years, in_last_year, summary, whole
+from merajut_assets.protected.summary import Entities, summary, whole
 
-CURRENCY = "IDR"
-MILLION = 1_000_000
 NO_DIVERSITY_CLASS = "none"
-
-
-@summary("business", "employee_engagement")
-def employee_engagement(entities: Entities, cut_off: date) -> pl.DataFrame:
-    """One row per active employee hired by the cut-off date, with the hours of all their volunteer records."""
-    employees = entities["employee"].filter(pl.col("hire_date") <= cut_off, pl.col("employment_status") == "active")
-    activities = (
-        entities["volunteer_activity"]
-        .filter(in_last_year("activity_date", cut_off))
-        .join(entities["volunteer"].select("volunteer_token", "employee_token"), on="volunteer_token")
-        .group_by("employee_token")
-        .agg(pl.col("worked_hours").sum().alias("hours"), pl.col("satisfaction").mean().alias("mean_satisfaction"))
-    )
-    return employees.join(activities, on="employee_token", how="left").select(
-        pl.col("employee_token").alias("employee_pseudonym"),
-        "company",
-        "department",
-        "job_title",
-        pl.col("location").alias("region_code"),
-        completed_years(pl.col("hire_date"), pl.lit(cut_off)).alias("tenure"),
-        hours_band(pl.col("hours")).alias("volunteer_hours"),
-        satisfaction_band(pl.col("mean_satisfaction")).alias("satisfaction"),
-    )
-
-
-@summary("business", "donor_segment")
-def donor_segment(entities: Entities, cut_off: date) -> pl.DataFrame:
-    """One row per donor, with the gifts received in the last twelve months; age as of the cut-off year."""
-    gifts = (
-        entities["donation"]
-        .filter(in_last_year("donated_on", cut_off), pl.col("stage") == "received", pl.col("currency") == CURRENCY)
-        .group_by("donor_token")
-        .agg(pl.col("donation_id").n_unique().alias("gifts"), pl.col("amount").sum().alias("amount"))
-    )
-    millions = pl.col("amount").fill_null(0) / MILLION
-    return (
-        entities["donor"]
-        .join(gifts, on="donor_token", how="left")
-        .select(
-            pl.col("donor_token").alias("donor_pseudonym"),
-            "donor_type",
-            (cut_off.year - pl.col("birth_year")).alias("age_band"),
-            pl.col("regency_code").alias("region_code"),
-            banded(pl.col("gifts").fill_null(0), [(0, "0"), (1, "1"), (4, "2-4")], "5+").alias("gifts"),
-            banded(millions, [(0, "0"), (1, "0-1"), (10, "1-10")], "10+").alias("amount"),
-        )
-    )
 
 
 @summary("business", "programme_finance")

@@ -12,7 +12,7 @@ from merajut_assets.protected.summary import Entities, summary
 @summary("academia", "region")
 @summary("community", "region")
 @summary("government", "region")
-def regions(entities: Entities, cut_off: date) -> pl.DataFrame:
+def region(entities: Entities, cut_off: date) -> pl.DataFrame:
     """Provinces and districts; regions have no dates, so the cut-off does not matter."""
     return (
         entities["region"]
