@@ -317,6 +317,18 @@ def test_the_narrowing_rule_takes_whole_classes_back(folder: Path) -> None:
     assert all(satisfies(members, LEFT_OVER, policy) for members in narrowed(LEFT_OVER, strict).values())
 
 
+def test_a_class_that_another_label_covers_is_not_taken_back(folder: Path) -> None:
+    """(a, 1) is the cheapest to join the two leftovers, but then belonged to (ab, 1-2) for all that the
+    release shows, and the class of five would be narrowed to the two."""
+    rows = [*crowd("a", "1", 3), *crowd("a", "2", 2), *crowd("b", "1", 2), *crowd("f", "6", 2)]
+    policy = policy_of(folder, 3)
+    everywhere = ("*", "*", "*")
+    assert published(rows, policy) == [("a", "1", "m")] * 3 + [everywhere] * 6
+    loose = published(rows, policy, narrowing_rule=False)
+    assert loose == [everywhere] * 3 + [("ab", "1-2", "m")] * 4 + [everywhere] * 2
+    assert len(narrowed(rows, loose)[everywhere]) == 2
+
+
 def test_figures_tell_what_the_narrowing_rule_costs(folder: Path) -> None:
     recoding = local_recoding(count_frame(frame_of(LEFT_OVER), policy_of(folder, 5)).parts[0].problem)
     assert recoding is not None
@@ -331,6 +343,17 @@ def test_leftovers_are_suppressed_where_that_is_allowed(folder: Path) -> None:
 def test_fewer_rows_than_k_have_no_solution(folder: Path) -> None:
     assert published(crowd("a", "1", 2), policy_of(folder, 3)) is None
     assert published(crowd("a", "1", 2), policy_of(folder, 3, suppression_limit=1.0)) is None
+
+
+def test_people_under_a_finer_label_hide_nobody(folder: Path) -> None:
+    """(ab, 1-2) covers nine people, but seven of them would have been published as (a, 1)."""
+    rows = [*crowd("a", "1", 2), *crowd("b", "2", 2)]
+    population = frame_of([*rows, *crowd("a", "1", 5)])
+    assert (
+        published(rows, policy_of(folder, 2, k_map={"k": 2}), population)
+        == [("a", "1", "m")] * 2 + [("b", "2", "m")] * 2
+    )
+    assert published(rows, policy_of(folder, 2, k_map={"k": 4}), population) == [("*", "*", "*")] * 4
 
 
 def test_a_least_presence_leaves_nobody_outside(folder: Path) -> None:
