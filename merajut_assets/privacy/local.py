@@ -8,8 +8,8 @@ How: the level vectors (nodes) are visited from the cheapest to the dearest, fin
 coarser ones. At each, the tuples that are not published yet are grouped; groups that satisfy every
 model become classes, the others wait for a coarser node. What is left after the last node is
 suppressed, where the policy allows it, or joined by classes that are taken back. Nodes are ordered
-by what they cost per row; the order is improved a few times by weighting each attribute with what
-a little more of its loss would add to the metric.
+by what they cost per row; a second order weights each attribute with what a little more of the loss
+that it has after the first would add to the metric.
 
 What an attacker learns who knows this algorithm, the release and all quasi-identifiers:
 
@@ -60,7 +60,7 @@ class _Best:
 
     kept: _Attempt | None = None
     without: _Attempt | None = None
-    orders: int = 0
+    passes: int = 0
 
 
 def local_recoding(
@@ -74,7 +74,7 @@ def local_recoding(
 
     `figures`: `loss`, ARX's Loss without weights; `loss_without_narrowing_rule`, the same had the rule
     not been kept (parts of classes could then join what is left over); `nodes`, how many level vectors
-    were tried, in how many `orders`. `narrowing_rule=False` gives that other result itself: for
+    there were to visit; `passes`, how often. `narrowing_rule=False` gives that other result itself: for
     measuring it, never for publishing it.
     """
     if problem.rows == 0:
@@ -99,14 +99,14 @@ def local_recoding(
         "loss": judge.loss(best.kept.nodes, best.kept.place),
         "loss_without_narrowing_rule": judge.loss(best.without.nodes, best.without.place),
         "nodes": len(nodes),
-        "orders": best.orders,
+        "passes": best.passes,
     }
     return Recoding(np.where(problem.counts > 0, classes.of_tuple, NONE), classes.levels, figures)
 
 
 def _attempt(judge: Judge, nodes: Integers, best: _Best) -> _Attempt | None:
     """What keeps the narrowing rule when `nodes` are visited in this order; `best` is brought up to date."""
-    best.orders += 1
+    best.passes += 1
     place = publish(judge, nodes)
     kept: _Attempt | None = None
     for narrowing_rule in (True, False):
