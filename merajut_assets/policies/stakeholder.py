@@ -39,6 +39,8 @@ class Microdata(_Strict):
     privacy: Annotated[
         Policy, BeforeValidator(lambda value: value if isinstance(value, Policy) else Policy.model_validate(value))
     ]
+    # The largest figures of risk that a release may show, such as `prosecutor.highest` or `linkage.share_right`.
+    risk_limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
 
 class Aggregate(_Strict):
