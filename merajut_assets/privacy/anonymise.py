@@ -19,9 +19,9 @@ import polars as pl
 
 from merajut_assets.privacy.certificate import certify
 from merajut_assets.privacy.classes import class_numbers
-from merajut_assets.privacy.counting import Part, count_frame
+from merajut_assets.privacy.counting import MAXIMUM_RADIX, Part, count_frame
 from merajut_assets.privacy.diagnosis import diagnose, explain
-from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows
+from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows, distinct_values
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
 from merajut_assets.privacy.lattice import LatticeTooLarge, search
 from merajut_assets.privacy.local import local_recoding
@@ -361,20 +361,51 @@ def _ordered(
     """The release, sorted by its own content: class first, then pseudonym, then the rest. Rows that still tie
     differ only in columns that cannot be sorted; these are shuffled first, so no input order survives.
 
-    The published texts are sorted as the numbers that stand for them, which is much faster.
+    Columns are sorted as numbers in the order of their values, as many of them packed into one as 64 bits hold:
+    that is several times faster than sorting texts.
     """
     others = [name for name in frame.columns if name not in numbers]
-    everything = len(rows) == len(frame) and policy.exact == ()
-    kept = frame.select(others) if everything else frame.select(others)[rows]
-    release = kept.with_columns(pl.Series(name, codes) for name, codes in numbers.items())
-    release = release.select(frame.columns)
+    kept = frame.select(others)
+    if len(rows) < len(frame) or policy.exact:
+        kept = kept[rows]
     first = [*policy.class_columns, *([policy.subject] if policy.subject is not None else [])]
-    rest = [name for name in frame.columns if name not in first and not _unsortable(frame.schema[name])]
+    rest = [name for name in others if name not in first and not _unsortable(frame.schema[name])]
     if len(first) + len(rest) < frame.width:
-        release = release.sample(fraction=1.0, shuffle=True, seed=secrets.randbits(63))
-    release = release.sort(*first, *rest, nulls_last=True, maintain_order=False)
-    return release.with_columns(texts[name].labels.gather(release.get_column(name)).alias(name) for name in texts)
+        shuffled = np.random.default_rng(secrets.randbits(128)).permutation(len(rows))
+        kept, numbers = kept[shuffled], {name: codes[shuffled] for name, codes in numbers.items()}
+    order = _order(
+        [
+            (numbers[name], len(texts[name].labels)) if name in numbers else _ranks(kept.get_column(name))
+            for name in [*first, *rest]
+        ]
+    )
+    published = {name: texts[name].labels.gather(codes[order]).alias(name) for name, codes in numbers.items()}
+    ordered = kept[order]
+    return pl.DataFrame([published[name] if name in published else ordered.get_column(name) for name in frame.columns])
+
+
+def _ranks(column: pl.Series) -> tuple[Rows, int]:
+    """Each row's place among the distinct values in ascending order, nulls last, and the number of values."""
+    distinct, places = distinct_values(column)
+    rank = np.empty(len(distinct), dtype=np.int32)
+    rank[distinct.arg_sort(nulls_last=True).to_numpy()] = np.arange(len(distinct), dtype=np.int32)
+    return rank[places], len(distinct)
+
+
+def _order(columns: Sequence[tuple[Rows, int]]) -> Codes:
+    """The places (n,) of the rows in the order of their numbers, of which each column has so many."""
+    words: list[Codes] = []
+    slots = 0
+    for codes, size in columns:
+        if not words or slots > MAXIMUM_RADIX // max(size, 1):
+            words.append(codes.astype(np.int64))
+            slots = max(size, 1)
+            continue
+        words[-1] *= size
+        words[-1] += codes
+        slots *= max(size, 1)
+    return pl.Series(words[0]).arg_sort().to_numpy() if len(words) == 1 else np.lexsort(words[::-1])
 
 
 def _unsortable(dtype: pl.DataType) -> bool:
-    return dtype.is_nested() or dtype == pl.Object
+    return dtype.is_nested() or dtype in (pl.Object, pl.Binary)

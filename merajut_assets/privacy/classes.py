@@ -15,17 +15,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from merajut_assets.privacy.keys import MAXIMUM_RADIX
 from merajut_assets.privacy.models import AtLeast
 from merajut_assets.privacy.problem import Flags, Integers, Problem, Requirement, Source
 
 Node = tuple[int, ...]
 
-# A key space of this many slots per tuple is counted directly; a larger one is sorted first.
-SLOTS_PER_TUPLE = 16
-SMALL_KEY_SPACE = 1 << 16
-MAXIMUM_RADIX = 1 << 62
 # Counts of classes by values are kept as a matrix up to this many cells, beyond it as a list.
 MAXIMUM_CELLS = 1 << 22
+# A matrix with more cells than this per entry is mostly empty; adding up the entries is faster.
+FULL = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,33 +75,8 @@ class Verdict:
 
 
 def keys_of(problem: Problem, node: Node, members: Integers | None = None) -> tuple[Integers, int]:
-    """The class of each tuple (of each of `members`) at `node` as keys below a number of slots.
-
-    Keys are mixed-radix numbers; where the radix would overflow 64 bits, or would leave far more
-    slots than tuples, they are renumbered densely.
-    """
-    keys: Integers | None = None
-    slots = 1
-    number = problem.tuples if members is None else len(members)
-    for attribute, level in zip(problem.attributes, node, strict=True):
-        if level >= attribute.levels or (size := len(attribute.cover[level])) == 1:
-            continue
-        codes = attribute.codes[level] if members is None else attribute.codes[level][members]
-        if keys is None:
-            keys, slots = codes.astype(np.int64), size
-            continue
-        if slots > MAXIMUM_RADIX // size:
-            distinct, keys = np.unique(keys, return_inverse=True)
-            slots = len(distinct)
-        keys = keys * size
-        keys += codes
-        slots *= size
-    if keys is None:
-        return np.zeros(number, dtype=np.int64), 1
-    if slots > SLOTS_PER_TUPLE * number + SMALL_KEY_SPACE:
-        distinct, keys = np.unique(keys, return_inverse=True)
-        slots = len(distinct)
-    return keys, slots
+    """The key of each tuple's (of each of `members`') class at `node`, and the number of slots keys are below."""
+    return problem.keys.of(node, members)
 
 
 def base_grouping(problem: Problem) -> Grouping:
@@ -200,7 +174,7 @@ def _asking_for_most(problem: Problem) -> tuple[str, int] | None:
 
 
 def _counted(source: Source, tuples: int) -> Counted:
-    if tuples * source.width <= MAXIMUM_CELLS:
+    if tuples * source.width <= min(MAXIMUM_CELLS, FULL * len(source.counts)):
         matrix = np.zeros((tuples, source.width), dtype=np.int64)
         matrix[source.tuples, source.values] = source.counts
         return Counted(source.width, source.null, matrix)

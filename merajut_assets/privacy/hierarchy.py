@@ -126,7 +126,6 @@ def _of_distinct(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> Hi
     }
     keys, domain = builders[spec.kind](column, weights, spec)
     level_names = [name for name in domain.columns if name != "key"]
-    _check_nested(column.name, domain, level_names)
     if spec.least_level >= len(level_names):
         raise PolicyError(
             f"column {column.name!r}: least_level {spec.least_level} is beyond the last level {len(level_names) - 1}"
@@ -146,31 +145,22 @@ def _of_distinct(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> Hi
     for name in level_names:
         # Sorted labels make the codes independent of the order of the rows.
         level_labels = domain.get_column(name).unique().sort()
-        level_codes = (
-            domain.select(pl.col(name).alias("label"))
-            .join(
-                level_labels.alias("label").to_frame().with_row_index("code"),
-                on="label",
-                how="left",
-                maintain_order="left",
-            )
-            .get_column("code")
-            .cast(pl.Int64)
-            .to_numpy()
-        )
+        level_codes = domain.get_column(name).rank("dense").cast(pl.Int64).to_numpy() - 1
         labels.append(level_labels)
         codes.append(level_codes)
         cover.append(np.bincount(level_codes, minlength=len(level_labels)).astype(np.int64))
+    _check_nested(column.name, codes)
     return Hierarchy(column.name, tuple(labels), tuple(codes), tuple(cover), rows.cast(pl.Int32).to_numpy())
 
 
-def _check_nested(name: str, domain: pl.DataFrame, level_names: list[str]) -> None:
-    for finer, coarser in itertools.pairwise(level_names):
-        parents = domain.group_by(finer).agg(pl.col(coarser).n_unique().alias("parents"))
-        if parents.get_column("parents").max() not in (None, 1):
+def _check_nested(name: str, codes: list[Codes]) -> None:
+    for level, (finer, coarser) in enumerate(itertools.pairwise(codes)):
+        parent = np.zeros(len(finer), dtype=np.int64)
+        parent[finer] = coarser
+        if (parent[finer] != coarser).any():
             raise PolicyError(
-                f"column {name!r}: the hierarchy's levels disagree: {finer.replace('_', ' ')} has a label with "
-                f"more than one label above it in {coarser.replace('_', ' ')}"
+                f"column {name!r}: the hierarchy's levels disagree: level {level} has a label with "
+                f"more than one label above it in level {level + 1}"
             )
 
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,8 @@ def tally(problem: Problem, levels: Integers, class_of_tuple: Integers) -> Tally
     lost = int(gone.sum())
     sizes = np.bincount(class_of_tuple[kept], weights=problem.counts[kept]) if kept.any() else np.zeros(0)
     covered, raised, bits = [], [], []
-    margins = Prepared(problem).every
+    prepared = Prepared(problem)
+    margins = [prepared.margins(place, finest) for place, finest in enumerate(prepared.finest)]
     for place, attribute in enumerate(problem.attributes):
         cover = lost * attribute.domain
         lifted, entropy = 0, 0.0
@@ -112,7 +113,7 @@ def parents(attribute: Attribute) -> list[Integers]:
     return above
 
 
-def attribute_loss(covered_rows: float, rows: int, domain: int) -> float:
+def attribute_loss(covered_rows: Any, rows: int, domain: int) -> Any:
     """ARX's loss of one attribute: (sum of shares - n/domain) / (n - n/domain); 0 where only one value exists."""
     return (covered_rows - rows) / (rows * (domain - 1)) if domain > 1 else 0.0
 
@@ -130,26 +131,33 @@ class Metric(Protocol):
 
 
 class Prepared:
-    """What the terms of a problem are made of: margins of all rows, and where codes lead upwards."""
+    """What the terms of a problem are made of. Per attribute: `finest` (codes,), how many rows carry each code of
+    the finest level; `above` (levels, codes), where each of these codes leads; `cover` (codes, levels), for how
+    many rows of the hierarchy it then stands."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.above = [parents(attribute) for attribute in problem.attributes]
-        self.every = [self._margins(place, None) for place in range(len(problem.attributes))]
+        self.cover = [
+            np.column_stack([cover[codes] for cover, codes in zip(attribute.cover, above, strict=True)])
+            for attribute, above in zip(problem.attributes, self.above, strict=True)
+        ]
+        self.finest = [self.count(place, None) for place in range(len(problem.attributes))]
 
-    def _margins(self, place: int, tuples: Integers | None) -> list[Integers]:
+    def count(self, place: int, tuples: Integers | None) -> Integers:
+        """How many rows (of `tuples`) carry each code of the finest level of one attribute."""
         attribute, counts = self.problem.attributes[place], self.problem.counts
         codes = attribute.codes[0] if tuples is None else attribute.codes[0][tuples]
         weights = counts if tuples is None else counts[tuples]
-        finest = np.bincount(codes, weights=weights, minlength=len(attribute.cover[0]))
-        return [
-            np.bincount(above, weights=finest, minlength=len(cover)).astype(np.int64)
-            for above, cover in zip(self.above[place], attribute.cover, strict=True)
-        ]
+        return np.bincount(codes, weights=weights, minlength=len(attribute.cover[0])).astype(np.int64)
 
-    def gone(self, tuples: Integers) -> list[list[Integers]]:
-        """Per attribute and level the rows of `tuples` that carry each code."""
-        return [self._margins(place, tuples) for place in range(len(self.problem.attributes))]
+    def margins(self, place: int, finest: Integers) -> list[Integers]:
+        """Per level of one attribute the rows that carry each code, out of those of the finest level."""
+        cover = self.problem.attributes[place].cover
+        return [
+            np.bincount(above, weights=finest, minlength=len(codes)).astype(np.int64)
+            for above, codes in zip(self.above[place], cover, strict=True)
+        ]
 
 
 class SeparableMetric:
@@ -161,44 +169,40 @@ class SeparableMetric:
     def terms(self, prepared: Prepared, suppressed: Integers | None = None) -> list[Floats]:
         """Per attribute its terms (levels,) when the tuples `suppressed` are suppressed."""
         problem = prepared.problem
-        gone = prepared.gone(suppressed) if suppressed is not None else None
-        terms = []
-        for place, attribute in enumerate(problem.attributes):
-            without = gone[place] if gone is not None else [np.zeros_like(every) for every in prepared.every[place]]
-            lost = int(without[0].sum())
-            values = [
-                self.value(attribute, level, prepared.every[place], without[level], lost, problem.rows)
-                for level in range(attribute.levels)
-            ]
-            terms.append(np.array([self.term(value, attribute.weight) for value in values]))
-        return terms
+        lost = 0 if suppressed is None else int(problem.counts[suppressed].sum())
+        return [
+            self.term(self.values(prepared, place, suppressed, lost), attribute.weight)
+            for place, attribute in enumerate(problem.attributes)
+        ]
 
-    def value(
-        self, attribute: Attribute, level: int, every: list[Integers], gone: Integers, lost: int, rows: int
-    ) -> float:
-        """One attribute's loss at `level`: `every[level]` and `gone` (codes,) count all and suppressed rows."""
+    def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
+        """One attribute's loss (levels,) when the tuples `suppressed`, `lost` rows, are suppressed."""
         raise NotImplementedError
 
-    def term(self, value: float, weight: float) -> float:
-        return weight * value
+    def term(self, values: Floats, weight: float) -> Floats:
+        return np.asarray(weight * values)
 
     def finish(self, total: Floats, weights: float) -> Floats:
         return total / weights
 
     def combined(self, values: Sequence[float], attributes: Sequence[Attribute]) -> float:
-        total = sum(self.term(value, attribute.weight) for value, attribute in zip(values, attributes, strict=True))
+        total = sum(
+            (float(self.term(np.asarray(value), a.weight)) for value, a in zip(values, attributes, strict=True)), 0.0
+        )
         return float(self.finish(np.asarray(total), sum(attribute.weight for attribute in attributes)))
 
 
 class Loss(SeparableMetric):
-    def value(
-        self, attribute: Attribute, level: int, every: list[Integers], gone: Integers, lost: int, rows: int
-    ) -> float:
-        covered = int(((every[level] - gone) * attribute.cover[level]).sum()) + lost * attribute.domain
-        return attribute_loss(covered, rows, attribute.domain)
+    def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
+        attribute, rows = prepared.problem.attributes[place], prepared.problem.rows
+        published = prepared.finest[place]
+        if suppressed is not None:
+            published = published - prepared.count(place, suppressed)
+        covered = published @ prepared.cover[place] + lost * attribute.domain
+        return np.asarray(attribute_loss(covered, rows, attribute.domain) * np.ones(attribute.levels))
 
-    def term(self, value: float, weight: float) -> float:
-        return weight * math.log1p(value)
+    def term(self, values: Floats, weight: float) -> Floats:
+        return np.asarray(weight * np.log1p(values))
 
     def finish(self, total: Floats, weights: float) -> Floats:
         return np.asarray(np.expm1(total / weights))
@@ -212,26 +216,32 @@ class Loss(SeparableMetric):
 
 
 class Precision(SeparableMetric):
-    def value(
-        self, attribute: Attribute, level: int, every: list[Integers], gone: Integers, lost: int, rows: int
-    ) -> float:
-        share = (attribute.first_level + level) / attribute.height if attribute.height else 0.0
-        return ((rows - lost) * share + lost) / rows
+    def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
+        attribute, rows = prepared.problem.attributes[place], prepared.problem.rows
+        levels = attribute.first_level + np.arange(attribute.levels)
+        return ((rows - lost) * (levels / max(attribute.height, 1)) + lost) / rows
 
     def of(self, tally: Tally, attributes: Sequence[Attribute]) -> float:
         values = [
-            ((raised / attribute.height if attribute.height else 0.0) + tally.suppressed) / tally.rows
+            (raised / max(attribute.height, 1) + tally.suppressed) / tally.rows
             for raised, attribute in zip(tally.raised, attributes, strict=True)
         ]
         return self.combined(values, attributes)
 
 
 class Entropy(SeparableMetric):
-    def value(
-        self, attribute: Attribute, level: int, every: list[Integers], gone: Integers, lost: int, rows: int
-    ) -> float:
-        general = float((every[level] * _log2(every[level])).sum() - (every[0] * _log2(every[0])).sum())
-        return general + (lost * math.log2(lost) if lost else 0.0) - float((gone * _log2(gone)).sum())
+    def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
+        finest = prepared.finest[place]
+        general = self._bits(prepared, place, finest)
+        values = general - general[0]
+        if suppressed is not None and lost:
+            gone = prepared.count(place, suppressed)
+            values = values + lost * math.log2(lost) - self._bits(prepared, place, gone)
+        return values
+
+    def _bits(self, prepared: Prepared, place: int, finest: Integers) -> Floats:
+        """Per level the sum over codes of n log2 n, n being the rows that carry the code."""
+        return np.array([float((rows * _log2(rows)).sum()) for rows in prepared.margins(place, finest)])
 
     def finish(self, total: Floats, weights: float) -> Floats:
         return total

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from merajut_assets.privacy.keys import Keys
 from merajut_assets.privacy.models import Model
 
 Integers = npt.NDArray[np.int64]
@@ -89,6 +90,11 @@ class Problem:
     @cached_property
     def rows(self) -> int:
         return int(self.counts.sum())
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys of the tuples at any node."""
+        return Keys(self.attributes, self.tuples)
 
     @property
     def tuples(self) -> int:
