@@ -121,7 +121,7 @@ def verify_certificate(
         own = input_digest(frame, policy, digest_key)
         if not hmac.compare_digest(str(certificate["input_digest"]), own):
             problems.append("the certificate is of another frame")
-    table = _Table(frame, policy, population)
+    table = Table(frame, policy, population)
     parts = table.parts()
     nodes = 0
     if len(parts) != len(certificate["partitions"]):
@@ -137,7 +137,7 @@ def verify_certificate(
     return {"valid": not problems, "problems": problems, "nodes": nodes}
 
 
-def _check_part(table: _Table, part: _Rows, claim: Mapping[str, Any]) -> tuple[int, list[str]]:
+def _check_part(table: Table, part: _Rows, claim: Mapping[str, Any]) -> tuple[int, list[str]]:
     """How many nodes were tried, and what is wrong with the claim."""
     nodes = list(product(*table.levels))
     if claim.get("lattice_size") != len(nodes):
@@ -182,7 +182,7 @@ class _Rows:
     people: pl.DataFrame | None
 
 
-class _Table:
+class Table:
     """The frame with all labels that any node publishes."""
 
     def __init__(self, frame: pl.DataFrame, policy: Policy, population: pl.DataFrame | None) -> None:
