@@ -151,7 +151,7 @@ class Search:
 
     def _raise_finer(self, number: int, lost_tuples: Integers) -> None:
         """Every node at or below suppresses the tuples `lost_tuples` at least: their bounds rise."""
-        node = self._node(number)
+        node = self.node_at(number)
         box = tuple(slice(0, level + 1) for level in node)
         if not self.open[box].any():
             return
@@ -165,24 +165,25 @@ class Search:
 
     def _raise_coarser(self, number: int, sizes: Integers) -> None:
         if isinstance(self.metric, ClassMetric):
-            box = tuple(slice(level, None) for level in self._node(number))
+            box = tuple(slice(level, None) for level in self.node_at(number))
             raised = self.metric.coarser(sizes, self.least, self.problem.rows)
             np.maximum(self.bound[box], raised, out=self.bound[box])
 
     # ── the lattice ──────────────────────────────────────────────────────────────────────────
 
-    def _node(self, number: int) -> Node:
+    def node_at(self, number: int) -> Node:
         """Levels of the free attributes."""
         return tuple(number // stride % levels for stride, levels in zip(self.strides, self.shape, strict=True))
 
-    def _full(self, number: int) -> Node:
+    def full_node(self, number: int) -> Node:
         """A level for every attribute, those with a single level included."""
         levels = [0] * len(self.problem.attributes)
-        for place, level in zip(self.free, self._node(number), strict=True):
+        for place, level in zip(self.free, self.node_at(number), strict=True):
             levels[place] = level
         return tuple(levels)
 
-    def _close(self, box: tuple[slice, ...], rule: str) -> None:
+    def close(self, box: tuple[slice, ...], rule: str) -> None:
+        """Take the nodes of a box of levels out of the search, because of a requirement of this name."""
         inside = self.open[box]
         if closed := int(np.count_nonzero(inside)):
             self.solution.pruned[rule] = self.solution.pruned.get(rule, 0) + closed
@@ -217,7 +218,7 @@ class Search:
                 corner: list[slice] = [slice(None)] * len(self.shape)
                 for place, cut in zip(chosen, below, strict=True):
                     corner[place] = cut
-                self._close(tuple(corner), verdict.blame)
+                self.close(tuple(corner), verdict.blame)
 
     def _promising(self, number: int) -> bool:
         best = self.solution.metric
@@ -230,7 +231,7 @@ class Search:
     def _chain(self, start: int) -> list[int]:
         chain = [start]
         while True:
-            here = self._node(chain[-1])
+            here = self.node_at(chain[-1])
             above = [
                 number
                 for level, levels, stride in zip(here, self.shape, self.strides, strict=True)
@@ -274,7 +275,7 @@ class Search:
         self.cached_cells += cells
 
     def _check(self, number: int) -> bool:
-        problem, node = self.problem, self._full(number)
+        problem, node = self.problem, self.full_node(number)
         parent = self._parent(node)
         grouping = group(problem, node, parent)
         verdict = judge(problem, grouping, parent)
@@ -283,7 +284,7 @@ class Search:
         self._raise_coarser(number, grouping.rows)
         self._remember(grouping, parent)
         if verdict.blame is not None:
-            self._close(tuple(slice(0, level + 1) for level in self._node(number)), verdict.blame)
+            self.close(tuple(slice(0, level + 1) for level in self.node_at(number)), verdict.blame)
             return False
         feasible = verdict.suppressed <= problem.allowed
         if feasible:

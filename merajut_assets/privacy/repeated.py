@@ -76,10 +76,10 @@ def search_beside(problem: Problem, metric: Metric, beside: Beside, k: int) -> R
             continue
         lattice.flat_open[number] = False
         best.nodes_checked += 1
-        node = lattice._full(number)
+        node = lattice.full_node(number)
         alone = _standing(problem, node, None, k)
         if isinstance(alone, str):
-            lattice._close(tuple(slice(0, level + 1) for level in lattice._node(number)), alone)
+            lattice.close(tuple(slice(0, level + 1) for level in lattice.node_at(number)), alone)
             continue
         kept = _standing(problem, node, beside, k)
         if not isinstance(kept, str):
