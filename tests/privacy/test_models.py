@@ -150,6 +150,7 @@ def test_no_split_of_a_failing_class_loses_less(name: str, parts: list[tuple[int
     [
         # What is removed holds one value only, and what is kept satisfies just so: the bound is reached.
         (EqualCloseness(fraction(0.25), table(6, 2)), (4, 4), (0, 1)),
+        (EqualCloseness(fraction(0.25), table(10**6, 10**6, 1)), (375, 375, 250), (0, 0, 200)),
         (RecursiveDiversity(Fraction(3, 2), 2), (5, 4), (3, 0)),
         (BetaLikeness(fraction(0.5), table(4, 4)), (3, 1), (2, 0)),
         (EntropyDiversity(2), (4, 4), (3, 0)),
