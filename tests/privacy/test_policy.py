@@ -18,7 +18,6 @@ BASE: dict[str, Any] = {"quasi_identifiers": {"zip": {"prefix": [4, 2, 0]}}, "k"
         ({"search": "greedy"}, "search 'greedy'"),
         ({"metric": "ambiguity"}, "metric 'ambiguity'"),
         ({"delta_disclosure": 1.0}, "delta_disclosure"),
-        ({"history": []}, "history"),
         ({"sensitive": {"s": {"delta_disclosure": 1.0}}}, "delta_disclosure"),
     ],
 )
@@ -86,6 +85,7 @@ def test_every_requirement_of_a_whole_policy_is_read(tmp_path: Path) -> None:
         {"suppression_limit": float("nan")},
         {"quasi_identifiers": {}},
         {"surprise": 1},
+        {"history": []},
         {"quasi_identifiers": {"zip": {}}},
         {"quasi_identifiers": {"zip": {"prefix": [2, 4]}}},
         {"quasi_identifiers": {"zip": {"prefix": [2, 0], "codes": "wilayah"}}},
