@@ -79,7 +79,8 @@ def anonymise(
     `rows`, `suppressed`, `classes`, `min_class` (distinct subjects, or rows without a subject column),
     `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
     meets, or `bound`), `lower_bound`, `certificate` (None beside a history, which it does not hold), `seconds`,
-    `seconds_by_step`; beside a history `candidates` (the fewest that any subject has) and `left_out_beside_history`.
+    `seconds_by_step`; beside a history `candidates` (the fewest that any subject has),
+    `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`.
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and
     PolicyError when hierarchies contradict themselves, a population is missing or the lattice is too large.
@@ -87,6 +88,8 @@ def anonymise(
     clock = _Clock()
     if history is not None:
         _check_repeatable(policy)
+        if history.height and policy.repeated_suppression_limit is not None:
+            policy = policy.model_copy(update={"suppression_limit": policy.repeated_suppression_limit})
     counted = count_frame(frame, policy, population, by_row=history is not None)
     clock.lap("count")
     try:
@@ -181,7 +184,11 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
         if alone.levels is not None:
             figures["failure"] = why_not_beside(part.problem, beside, policy.k)
         return _Outcome(None, None, figures)
-    figures["beside"] = {"candidates": found.candidates, "left_out_beside_history": found.left_out}
+    figures["beside"] = {
+        "candidates": found.candidates,
+        "candidates_presence_known": found.candidates_presence_known,
+        "left_out_beside_history": found.left_out,
+    }
     levels = np.tile(np.array(found.levels, dtype=np.int64), (part.problem.tuples, 1))
     return _Outcome(found.class_of_row, levels, figures, found.tally)
 
@@ -233,7 +240,8 @@ def _report(
     # Each partition is optimal by itself; a bound over the pooled figure would claim something else.
     report["lower_bound"] = parted[0]["lower_bound"] if len(parted) == 1 else None
     if "candidates" in parted[0]:
-        report["candidates"] = min(part["candidates"] for part in parted)
+        for name in ("candidates", "candidates_presence_known"):
+            report[name] = min(part[name] for part in parted)
         report["left_out_beside_history"] = sum(part["left_out_beside_history"] for part in parted)
     return report
 

@@ -218,7 +218,8 @@ class Policy(_Strict):
     `exact` columns are never generalised; classes never span two of their values, and each
     combination of their values is anonymised on its own, with its own share of suppression.
     `presence`: whether one who holds several releases also knows of which of them somebody is no part, as
-    neighbours know who came and who left; it matters beside a history only.
+    neighbours know who came and who left; it matters beside a history only. `repeated_suppression_limit`:
+    the limit beside earlier releases, where rows must leave for their sake, too (None: the same).
     Raises PolicyError (from `model_validate`, `from_mapping`, `from_yaml`) when the policy is
     malformed or asks for something that is not available.
     """
@@ -234,6 +235,7 @@ class Policy(_Strict):
     exact: tuple[str, ...] = ()
     subject: str | None = None
     presence: Presence = "known"
+    repeated_suppression_limit: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -277,6 +279,11 @@ class Policy(_Strict):
         """The Parquet file of the population that the policy names, if any."""
         paths = [spec.population for spec in (self.k_map, self.delta_presence) if spec is not None]
         return next((path for path in paths if path is not None), None)
+
+    @property
+    def largest_suppression_limit(self) -> float:
+        """The largest share of rows that any release may leave out."""
+        return max(self.suppression_limit, self.repeated_suppression_limit or 0.0)
 
     @property
     def needs_population(self) -> bool:

@@ -46,7 +46,8 @@ class Beside:
 @dataclass
 class RepeatedSolution:
     """The best release: `levels` of the node and the class of each row (rows,), -1 where it is left out; None
-    without a solution. `candidates`: the fewest of any subject, over all releases. `left_out`: rows that would
+    without a solution. `candidates`: the fewest of any subject, over all releases, as the attacker is assumed and
+    for one who also knows who was absent. `left_out`: rows that would
     stay if there were no past. `pruned`: nodes that were not evaluated, by rule."""
 
     levels: Node | None = None
@@ -54,6 +55,7 @@ class RepeatedSolution:
     tally: Tally | None = None
     metric: float = float("inf")
     candidates: int = 0
+    candidates_presence_known: int = 0
     left_out: int = 0
     lattice_size: int = 0
     nodes_checked: int = 0
@@ -150,6 +152,7 @@ def _offer(
             return
     best.levels, best.class_of_row, best.tally, best.metric, best.left_out = node, classes, found, value, left_out
     best.candidates = fewest_candidates(beside.past, keys, kept, presence_known=beside.presence_known)
+    best.candidates_presence_known = fewest_candidates(beside.past, keys, kept, presence_known=True)
 
 
 def why_not_beside(problem: Problem, beside: Beside, k: int) -> dict[str, Any]:

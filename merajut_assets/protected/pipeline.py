@@ -188,7 +188,7 @@ def _microdata(
     history = None if memory is None else memory.history(tokens, named.get_column(subject))
     release, basis, withheld = _solvable(contract, named, policy, history)
     assert release.frame is not None
-    beside = ("candidates", "left_out_beside_history")
+    beside = ("candidates", "candidates_presence_known", "left_out_beside_history")
     report = {
         "suppressed": release.report["suppressed"],
         "classes": release.report["classes"],
@@ -234,11 +234,12 @@ def _within_limits(
 
 
 def _reason(release: Release) -> str:
-    hint = release.report.get("feasible_with") or {}
-    enough = (
-        "; it would be met with " + " or ".join(f"{name} {value:g}" for name, value in hint.items()) if hint else ""
-    )
-    return f"{release.report['reason']}{enough}"
+    hint = dict(release.report.get("feasible_with") or {})
+    limit = hint.pop("suppression_limit", None)
+    # The numbers hold together; the suppression limit would do alone.
+    ways = [" and ".join(f"{name} {value:g}" for name, value in hint.items())] if hint else []
+    ways += [f"suppression_limit {limit:g}"] if limit is not None else []
+    return f"{release.report['reason']}{'; it would be met with ' if ways else ''}{' or '.join(ways)}"
 
 
 # ── figures about groups ─────────────────────────────────────────────────────────────────
@@ -482,7 +483,7 @@ def _examine_microdata(
     thresholds = dict(asked.thresholds)
     if reference is None:
         for figure in DISTANCES & thresholds.keys():
-            thresholds[figure] = {name: t + privacy.suppression_limit for name, t in thresholds[figure].items()}
+            thresholds[figure] = {name: t + privacy.largest_suppression_limit for name, t in thresholds[figure].items()}
     return Evidence(facts, tuple(check(facts, thresholds)))
 
 

@@ -69,7 +69,7 @@ def test_a_second_release_about_children_is_judged_beside_the_first(lakehouse: L
     children has left, some have come, and all of it is known to the attacker."""
     contract, policy = _of("government", "child_summary")
     privacy = policy.microdata["child_summary"].privacy
-    eased = privacy.model_copy(update={"suppression_limit": 0.9})
+    eased = privacy.model_copy(update={"repeated_suppression_limit": 0.9, "presence": "known"})
     policy = _with_privacy(policy, "child_summary", eased)
     release_dataset(lakehouse, contract, policy, RELEASE)
     grown = world(children=300)
@@ -85,7 +85,9 @@ def test_a_second_release_about_children_is_judged_beside_the_first(lakehouse: L
 def test_a_second_release_that_undoes_the_first_is_refused(lakehouse: Lakehouse) -> None:
     """Two children have left, and nobody may be left out to keep them company: the past forbids the release."""
     contract, policy = _of("government", "child_summary")
-    everybody = policy.microdata["child_summary"].privacy.model_copy(update={"suppression_limit": 0.0})
+    everybody = policy.microdata["child_summary"].privacy.model_copy(
+        update={"suppression_limit": 0.0, "repeated_suppression_limit": None, "presence": "known"}
+    )
     policy = _with_privacy(policy, "child_summary", everybody)
     release_dataset(lakehouse, contract, policy, RELEASE)
     version = lakehouse.lake.version(table_of(contract))
