@@ -2,7 +2,7 @@
 
 Each command opens what it needs and hands over to `command` or `compliance`. Heavy imports happen inside
 the commands, so that `--help` answers at once. Exit codes: 0 well, 1 a problem was found or a run failed,
-2 wrong usage or input. No command shows a personal value.
+2 wrong usage or input, 3 no release satisfies the policy. No command shows a personal value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import deque
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -33,7 +33,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would show local variables, and so records
     add_completion=False,
-    epilog="Exit codes: 0 well, 1 a problem was found or a run failed, 2 wrong usage or input.",
+    epilog="Exit codes: 0 well, 1 a problem was found or a run failed, 2 wrong usage or input, 3 no release "
+    "satisfies the policy.",
 )
 publish_app = typer.Typer(no_args_is_help=True, help="Look at publications and go back to an earlier one.")
 audit_app = typer.Typer(no_args_is_help=True, help="Verify and read the audit log.")
@@ -45,6 +46,15 @@ app.add_typer(keys_app, name="keys", rich_help_panel=_TRUST)
 
 _WIDTH_OF_FILES = 140
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")]
+TableFile = Annotated[Path, typer.Argument(help="A table: .csv (also .csv.gz) or .parquet.", metavar="FILE")]
+Separator = Annotated[str, typer.Option(help="Between the fields of CSV files, read and written.")]
+Columns = Annotated[list[str], typer.Option("--qi", help="Quasi-identifiers, separated by commas.")]
+SubjectColumn = Annotated[
+    str | None, typer.Option(help="Column that tells people apart: they are counted instead of rows.")
+]
+PopulationCount = Annotated[
+    str | None, typer.Option(help="Column of the population's file that counts people. Default: a row is one.")
+]
 
 
 class Part(StrEnum):
@@ -62,6 +72,14 @@ class Kind(StrEnum):
     DONOR = "donor"
     EMPLOYEE = "employee"
     CONTACT = "contact"
+
+
+class Distance(StrEnum):
+    """The distances of t-closeness, as the verifier names them."""
+
+    EQUAL = "equal"
+    ORDERED = "ordered"
+    HIERARCHICAL = "hierarchical"
 
 
 class Reason(StrEnum):
@@ -318,6 +336,132 @@ def restore(
         )
 
 
+# ── single files ─────────────────────────────────────────────────────────────────────────
+
+
+@app.command("anonymise")
+def anonymise_file(
+    file: TableFile,
+    policy: Annotated[Path, typer.Option(help="The policy, as YAML.")],
+    out: Annotated[Path, typer.Option(help="Where the release goes: .csv or .parquet.")],
+    separator: Separator = ",",
+    report: Annotated[Path | None, typer.Option(help="Where the report goes, as JSON.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns to publish as they are, separated by commas, though the policy says nothing of them."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
+) -> None:
+    """Anonymise a table under a policy. Needs no lakehouse.
+
+    Columns that the policy does not name are left out. The release is verified before it is written. When no
+    release satisfies the policy, nothing is written, and the exit code is 3.
+    """
+    with clean_exit():
+        from merajut_assets.command import anonymising
+
+        targets = anonymising.Targets(out, report, force)
+        figures = anonymising.anonymise_file(file, policy, targets, _separator(separator), _listed(keep))
+        for name in ("rows", "suppressed", "classes", "min_class", "loss"):
+            typer.echo(f"{name}: {figures[name]}")
+        for line in anonymising.lines({name: figures[name] for name in ("transformation", "columns_left_out")}):
+            typer.echo(line)
+
+
+@app.command("verify")
+def verify_file(
+    file: TableFile,
+    qi: Annotated[list[str] | None, typer.Option("--qi", help="Quasi-identifiers, separated by commas.")] = None,
+    sensitive: Annotated[list[str] | None, typer.Option(help="Sensitive columns, separated by commas.")] = None,
+    subject: SubjectColumn = None,
+    k: Annotated[int | None, typer.Option("--k", help="Least people in a class.", min=1)] = None,
+    l: Annotated[  # noqa: E741 (the model's own name)
+        int | None, typer.Option("--l", help="Least different sensitive values in a class.", min=1)
+    ] = None,
+    entropy_l: Annotated[float | None, typer.Option(help="Entropy l-diversity: least exp(entropy).", min=1)] = None,
+    recursive_l: Annotated[int | None, typer.Option(help="Recursive (c, l)-diversity: its l.", min=1)] = None,
+    recursive_c: Annotated[float | None, typer.Option(help="Recursive (c, l)-diversity: its c.", min=0)] = None,
+    t: Annotated[float | None, typer.Option("--t", help="t-closeness: largest distance.", min=0, max=1)] = None,
+    distance: Annotated[Distance, typer.Option(help="Distance of t-closeness.")] = Distance.EQUAL,
+    hierarchy: Annotated[
+        list[str] | None, typer.Option(help="Hierarchy of a sensitive column: file, or column=file. May be repeated.")
+    ] = None,
+    beta: Annotated[float | None, typer.Option(help="Beta-likeness: largest relative gain.", min=0)] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Table whose distributions t and beta compare with. Default: FILE.")
+    ] = None,
+    population: Annotated[
+        Path | None, typer.Option(help="Table of the population, with the same labels, for delta and k-map.")
+    ] = None,
+    population_count: PopulationCount = None,
+    delta_min: Annotated[float | None, typer.Option(help="Delta presence: least share.", min=0, max=1)] = None,
+    delta_max: Annotated[float | None, typer.Option(help="Delta presence: largest share.", min=0, max=1)] = None,
+    k_map: Annotated[int | None, typer.Option(help="k-map: least people of the population.", min=1)] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="Check instead the certificate in this report of `merajut anonymise`; FILE is its input."),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="The policy that the certificate is about.")] = None,
+    separator: Separator = ",",
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a table protects, and compare it with thresholds. Needs no policy and no lakehouse.
+
+    Thresholds on sensitive columns hold for each of them. Exit code 1 when one is not reached, or when a
+    certificate is not true: its claim is checked by trying every generalisation, on small lattices only.
+    """
+    with clean_exit():
+        from merajut_assets.command import anonymising
+
+        if (certificate is None) != (policy is None) or (certificate is None) == (not qi):
+            raise BadInput("give either --qi, or --certificate with --policy")
+        if certificate is not None and policy is not None:
+            answer = anonymising.certificate_of_file(file, policy, certificate, _separator(separator))
+            _show_figures(answer, as_json)
+            return
+        thresholds = anonymising.Thresholds(
+            k, l, entropy_l, recursive_l, recursive_c, t, distance.value, beta, k_map, delta_min, delta_max
+        )
+        beside = anonymising.Beside(reference, population, population_count, tuple(hierarchy or ()))
+        columns, values = _listed(qi), _listed(sensitive)
+        _show_figures(
+            anonymising.verify_file(file, columns, values, subject, thresholds, beside, _separator(separator)), as_json
+        )
+
+
+@app.command("risk")
+def risk_of_file(
+    file: TableFile,
+    qi: Columns,
+    subject: SubjectColumn = None,
+    population: Annotated[
+        str | None, typer.Option(help="How many people the table is a sample of, or a table of them.")
+    ] = None,
+    population_count: PopulationCount = None,
+    threshold: Annotated[
+        float, typer.Option(help="Count the share of records whose risk is above it.", min=0, max=1)
+    ] = 0.2,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="Refuse a figure above a number: prosecutor.highest=0.2. May be repeated.")
+    ] = None,
+    separator: Separator = ",",
+    as_json: AsJson = False,
+) -> None:
+    """Measure how likely somebody in a table is to be picked out. Needs no lakehouse.
+
+    Exit code 1 when a figure is above its limit.
+    """
+    with clean_exit():
+        from merajut_assets.command import anonymising
+
+        figures = anonymising.risk_of_file(
+            file, _listed(qi), subject, population, population_count, threshold, limit or (), _separator(separator)
+        )
+        _show_figures(figures, as_json)
+
+
 # ── audit and keys ───────────────────────────────────────────────────────────────────────
 
 
@@ -406,6 +550,25 @@ def _stakeholder(name: str) -> str:
     if name not in known:
         raise BadInput(f"there is no such stakeholder; known: {', '.join(known)}")
     return name
+
+
+def _listed(given: list[str] | None) -> list[str]:
+    """The names in options that may be repeated and hold several each, separated by commas."""
+    return [name.strip() for entry in given or () for name in entry.split(",") if name.strip()]
+
+
+def _separator(text: str) -> str:
+    character = "\t" if text == "\\t" else text
+    if len(character) != 1 or not character.isascii():
+        raise BadInput("--separator is one character, such as ';' or \\t")
+    return character
+
+
+def _show_figures(figures: dict[str, Any], as_json: bool) -> None:
+    from merajut_assets.command import anonymising
+
+    typer.echo(anonymising.as_json(figures) if as_json else "\n".join(anonymising.lines(figures)))
+    anonymising.refuse_broken(figures)
 
 
 def _day(text: str) -> date:

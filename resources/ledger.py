@@ -14,17 +14,21 @@ them was lost or replaced by an older one, and would pay for a second draw. It b
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import secrets
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 _BUSY_SECONDS = 60.0
 # Sums in whole billionths of ε and whole 1e-15 of δ: a sum of ten tenths is exactly one.
@@ -45,6 +49,9 @@ CREATE TABLE IF NOT EXISTS child_release (
     stakeholder TEXT NOT NULL, dataset TEXT NOT NULL, release TEXT NOT NULL, revision INTEGER NOT NULL,
     classes_digest TEXT NOT NULL, min_class INTEGER NOT NULL, registered_at TEXT NOT NULL,
     PRIMARY KEY (stakeholder, dataset, release, revision)) STRICT;
+CREATE TABLE IF NOT EXISTS child_class (
+    stakeholder TEXT NOT NULL, dataset TEXT NOT NULL, release TEXT NOT NULL, subject TEXT NOT NULL,
+    signature TEXT NOT NULL, PRIMARY KEY (stakeholder, dataset, release, subject)) STRICT, WITHOUT ROWID;
 """
 
 
@@ -62,10 +69,6 @@ class AlreadyCharged(LedgerError):
 
 class ForgetfulLedger(LedgerError):
     """Figures or rows are stored that the ledger does not know. Names them and the remedy."""
-
-
-class RepeatedReleaseRefused(LedgerError):
-    """Another child-level release of the same dataset went to the same stakeholder before."""
 
 
 @dataclass(frozen=True)
@@ -302,39 +305,70 @@ class PrivacyLedger:
     # ── child-level releases ─────────────────────────────────────────────────────────────
 
     def register_child_release(
-        self, stakeholder: str, dataset: str, release: str, classes_digest: str, min_class: int
+        self,
+        stakeholder: str,
+        dataset: str,
+        release: str,
+        classes_digest: str,
+        min_class: int,
+        classes: pl.DataFrame | None = None,
     ) -> int:
         """Register a child-level release before it is stored; returns its revision, from 1.
 
-        Rows about children go to a stakeholder in one release only, whatever the dataset, because a child's
-        classes in two releases could intersect to fewer than k: RepeatedReleaseRefused. The same release again
-        is fine; with another
-        `classes_digest` (after an erasure) it becomes a new revision, and the older ones stay on record.
+        `classes`: what is remembered of each subject for the sake of later releases, a text column `subject` and
+        further text columns; it goes before what an attempt that was never stored has left. None: what was
+        remembered stays. With another `classes_digest` (after an erasure) the release becomes a new revision,
+        and the older ones stay on record.
         """
         with self._transaction() as connection:
             rows = connection.execute(
-                "SELECT release, revision, classes_digest FROM child_release "
-                "WHERE stakeholder = ? AND dataset = ? ORDER BY revision",
-                (stakeholder, dataset),
+                "SELECT revision, classes_digest FROM child_release "
+                "WHERE stakeholder = ? AND dataset = ? AND release = ? ORDER BY revision",
+                (stakeholder, dataset, release),
             ).fetchall()
-            others = connection.execute(
-                "SELECT DISTINCT release FROM child_release WHERE stakeholder = ? AND release <> ? ORDER BY release",
-                (stakeholder, release),
-            ).fetchall()
-            if others:
-                raise RepeatedReleaseRefused(
-                    f"{stakeholder} already has child-level rows in release {', '.join(name for (name,) in others)}; "
-                    f"{dataset} in release {release} is refused, since together they could single children out; "
-                    "build the existing release again, or give statistics instead"
+            if classes is not None:
+                place = (stakeholder, dataset, release)
+                connection.execute(
+                    "DELETE FROM child_class WHERE stakeholder = ? AND dataset = ? AND release = ?", place
                 )
-            if rows and rows[-1][2] == classes_digest:
-                return int(rows[-1][1])
-            revision = int(rows[-1][1]) + 1 if rows else 1
+                connection.executemany(
+                    "INSERT INTO child_class VALUES (?, ?, ?, ?, ?)",
+                    ((*place, row.pop("subject"), json.dumps(row, sort_keys=True)) for row in classes.to_dicts()),
+                )
+            if rows and rows[-1][1] == classes_digest:
+                return int(rows[-1][0])
+            revision = int(rows[-1][0]) + 1 if rows else 1
             connection.execute(
                 "INSERT INTO child_release VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (stakeholder, dataset, release, revision, classes_digest, min_class, _now()),
             )
             return revision
+
+    def child_classes(self, stakeholder: str, dataset: str) -> pl.DataFrame:
+        """What is remembered of all child-level releases of a dataset: `release`, `subject`, and the columns that
+        were registered. No columns before the first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT release, subject, signature FROM child_class WHERE stakeholder = ? AND dataset = ? "
+                "ORDER BY release, subject",
+                (stakeholder, dataset),
+            ).fetchall()
+        records = [{"release": release, "subject": subject, **json.loads(known)} for release, subject, known in rows]
+        columns = dict.fromkeys(name for record in records for name in record)
+        return pl.DataFrame(records, schema=dict.fromkeys(columns, pl.String))
+
+    def erase_children(self, stakeholder: str, dataset: str, subjects: Collection[str]) -> int:
+        """Put random names in the place of subjects who were erased; returns how many rows had theirs.
+
+        The rows stay: whoever kept the releases still counts these people among the candidates of others."""
+        with self._transaction() as connection:
+            return sum(
+                connection.execute(
+                    "UPDATE child_class SET subject = ? WHERE stakeholder = ? AND dataset = ? AND subject = ?",
+                    (secrets.token_hex(16), stakeholder, dataset, subject),
+                ).rowcount
+                for subject in subjects
+            )
 
     def child_releases(self, stakeholder: str) -> list[ChildRelease]:
         """All registered child-level releases of a stakeholder, with every revision."""

@@ -1,4 +1,5 @@
-"""How a command ends: 0 well, 1 a problem was found or a run failed, 2 wrong usage or input.
+"""How a command ends: 0 well, 1 a problem was found or a run failed, 2 wrong usage or input, 3 a policy
+that cannot be met.
 
 Belongs here: turning errors into one clear line and an exit code. No traceback and no text of a foreign
 error is shown, because it may quote a record.
@@ -14,6 +15,7 @@ from rich.console import Console
 
 PROBLEM = 1
 BAD_INPUT = 2
+NO_SOLUTION = 3
 INTERRUPTED = 130
 
 
@@ -23,6 +25,10 @@ class BadInput(ValueError):
 
 class ProblemFound(RuntimeError):
     """What was asked for was done, and is not as it should be."""
+
+
+class NoSolution(RuntimeError):
+    """No release satisfies the policy. Says which requirement fails, and what would be enough."""
 
 
 @contextmanager
@@ -45,6 +51,10 @@ def clean_exit() -> Iterator[None]:
 
 def explained(error: Exception) -> tuple[str, int]:
     """The line that says what went wrong, and the exit code."""
+    for own, code in ((BadInput, BAD_INPUT), (ProblemFound, PROBLEM), (NoSolution, NO_SOLUTION)):
+        # What the commands raise themselves needs none of the imports below, among them Dagster's.
+        if isinstance(error, own):
+            return str(error), code
     from merajut_assets.failures import describe, is_own
 
     text = str(error) if is_own(error) else describe(error)
@@ -63,7 +73,6 @@ def _input_errors() -> tuple[type[Exception], ...]:
     from resources.vault import FileKeyDestroyed, WrongKeyError
 
     return (
-        BadInput,
         FileKeyDestroyed,
         GenerationError,
         PublicationError,

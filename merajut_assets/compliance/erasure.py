@@ -42,6 +42,7 @@ from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy, st
 from merajut_assets.privacy.pseudonym import pseudonyms
 from merajut_assets.protected import contributors
 from merajut_assets.protected import release as protected_release
+from merajut_assets.protected.memory import name_key
 from merajut_assets.protected.pipeline import examine, subject_column
 from resources.lakehouse import Lakehouse
 from resources.locks import exclusive
@@ -305,6 +306,9 @@ def _rewrite_protected(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series
             release = partition[protected_release.RELEASE]
             erased = _pseudonyms(lakehouse, contract, policy, release, tokens)
             _rewrite_release(lakehouse, contract, dataset, release, erased, fact)
+        if protected_release.is_child_level(contract, policy):
+            names = pseudonyms(tokens, name_key(lakehouse, contract))
+            lakehouse.ledger.erase_children(policy.stakeholder, contract.name, names.to_list())
         tables.append(table)
     return tables
 

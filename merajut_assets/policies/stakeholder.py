@@ -1,8 +1,8 @@
 """Stakeholder policies: the YAML files beside this module, as validated objects.
 
 What a stakeholder may get, from whom, how protected and at which privacy budget is decided in
-those files alone; changing one changes no code. `overall.yaml` is no stakeholder's: it holds for all of
-them together.
+those files alone; changing one changes no code. `overall.yaml` and `levels.yaml` are no stakeholder's: they
+hold for all of them together.
 """
 
 from __future__ import annotations
@@ -19,29 +19,35 @@ from merajut_assets.privacy.policy import Policy
 
 DIRECTORY = Path(__file__).parent
 OVERALL = "overall"
+# What lies beside the stakeholders' files and is none of them.
+OF_NO_STAKEHOLDER = frozenset({OVERALL, "levels"})
 
 
 class StakeholderPolicyError(ValueError):
     """A stakeholder's policy file is malformed or contradicts itself."""
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a policy file: unknown names are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_Model = TypeVar("_Model", bound=_Strict)
+_Model = TypeVar("_Model", bound=Strict)
 
 
-class Microdata(_Strict):
+class Microdata(Strict):
     """Rows about single persons, anonymised under `privacy`."""
 
     kind: Literal["microdata"]
     privacy: Annotated[
         Policy, BeforeValidator(lambda value: value if isinstance(value, Policy) else Policy.model_validate(value))
     ]
+    # The largest figures of risk that a release may show, such as `prosecutor.highest` or `linkage.share_right`.
+    risk_limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
 
-class Aggregate(_Strict):
+class Aggregate(Strict):
     """Figures about groups; a row with fewer than `k` distinct `contributors` is withheld."""
 
     kind: Literal["aggregate"]
@@ -49,13 +55,13 @@ class Aggregate(_Strict):
     contributors: str
 
 
-class Open(_Strict):
+class Open(Strict):
     """Rows about no person."""
 
     kind: Literal["open"]
 
 
-class Overall(_Strict):
+class Overall(Strict):
     """Limits for all stakeholders together. `epsilon_per_year`: the ε of one person in a calendar year, summed
     over every stakeholder and category."""
 
@@ -65,7 +71,7 @@ class Overall(_Strict):
 Dataset = Annotated[Microdata | Aggregate | Open, Field(discriminator="kind")]
 
 
-class Budget(_Strict):
+class Budget(Strict):
     epsilon_per_release: float = Field(gt=0)
     epsilon_per_year: float = Field(gt=0)
 
@@ -76,12 +82,12 @@ class Budget(_Strict):
         return self
 
 
-class BoundedValue(_Strict):
+class BoundedValue(Strict):
     bounds: tuple[float, float]
     share: float = Field(gt=0, le=1)
 
 
-class Statistic(_Strict):
+class Statistic(Strict):
     """A differentially private release about children. `share` is its part of the category's ε."""
 
     category: Literal["demographics", "outcomes", "research", "public"]
@@ -99,7 +105,7 @@ class Statistic(_Strict):
         return self
 
 
-class StakeholderPolicy(_Strict):
+class StakeholderPolicy(Strict):
     stakeholder: str
     purpose: str
     consent_purpose: str
@@ -143,10 +149,11 @@ class StakeholderPolicy(_Strict):
 
 def parse_policy(text: str, name: str) -> StakeholderPolicy:
     """The policy in a YAML text; StakeholderPolicyError with the places that are wrong."""
-    return _parse(StakeholderPolicy, text, name)
+    return parse_document(StakeholderPolicy, text, name)
 
 
-def _parse(model: type[_Model], text: str, name: str) -> _Model:
+def parse_document(model: type[_Model], text: str, name: str) -> _Model:
+    """A policy file's text as `model`; StakeholderPolicyError with the places that are wrong."""
     document: Any = yaml.safe_load(text)
     try:
         return model.model_validate(document)
@@ -158,7 +165,7 @@ def _parse(model: type[_Model], text: str, name: str) -> _Model:
 @cache
 def stakeholder_policies() -> dict[str, StakeholderPolicy]:
     """All stakeholders' policies, by stakeholder, in alphabetical order."""
-    paths = sorted(path for path in DIRECTORY.glob("*.yaml") if path.stem != OVERALL)
+    paths = sorted(path for path in DIRECTORY.glob("*.yaml") if path.stem not in OF_NO_STAKEHOLDER)
     policies = [parse_policy(path.read_text(encoding="utf-8"), path.stem) for path in paths]
     return {policy.stakeholder: policy for policy in policies}
 
@@ -166,7 +173,7 @@ def stakeholder_policies() -> dict[str, StakeholderPolicy]:
 @cache
 def overall_policy() -> Overall:
     """What holds for all stakeholders together."""
-    return _parse(Overall, (DIRECTORY / f"{OVERALL}.yaml").read_text(encoding="utf-8"), OVERALL)
+    return parse_document(Overall, (DIRECTORY / f"{OVERALL}.yaml").read_text(encoding="utf-8"), OVERALL)
 
 
 def epsilon_of_all_per_release() -> float:

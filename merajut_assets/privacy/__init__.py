@@ -5,6 +5,7 @@ disclosure control from their modules.
 """
 
 from merajut_assets.privacy.anonymise import Release, anonymise
+from merajut_assets.privacy.certificate import verify_certificate
 from merajut_assets.privacy.policy import DataError, Policy, PolicyError
 from merajut_assets.privacy.risk import assess_risk
 from merajut_assets.privacy.verify import VerificationError, verify, verify_join
@@ -18,5 +19,6 @@ __all__ = [
     "anonymise",
     "assess_risk",
     "verify",
+    "verify_certificate",
     "verify_join",
 ]

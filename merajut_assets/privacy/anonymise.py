@@ -1,8 +1,9 @@
-"""Full-domain generalisation with record suppression: a frame and a policy make a release.
+"""A frame and a policy make a release: count, search, publish, report.
 
-Belongs here: counting a frame down to distinct tuples, handing them to the search, applying
-the chosen levels, and the report. Does not belong here: the search itself (`lattice`), reading
-hierarchies (`hierarchy`), and proving the outcome (`verify`, on purpose by another code path).
+Belongs here: the order of these steps, applying the levels that were found, and the report. Does not
+belong here: counting (`counting`), the searches (`lattice`, `local`), why there is no solution
+(`diagnosis`), the proof that a release is the best one (`certificate`), and proving the outcome
+(`verify`, on purpose by another code path).
 """
 
 from __future__ import annotations
@@ -11,27 +12,25 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from merajut_assets.privacy.hierarchy import Codes, Hierarchy, build_hierarchy
-from merajut_assets.privacy.lattice import (
-    Attribute,
-    LatticeTooLarge,
-    Problem,
-    Requirement,
-    Solution,
-    attribute_loss,
-    class_keys,
-    distinct_per_class,
-    evaluate,
-    metric,
-    search,
-)
-from merajut_assets.privacy.policy import DataError, Policy, PolicyError
+from merajut_assets.privacy.certificate import certify
+from merajut_assets.privacy.classes import class_numbers
+from merajut_assets.privacy.counting import MAXIMUM_RADIX, Part, count_frame
+from merajut_assets.privacy.diagnosis import diagnose, explain
+from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows, distinct_values
+from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
+from merajut_assets.privacy.lattice import LatticeTooLarge, search
+from merajut_assets.privacy.local import local_recoding
+from merajut_assets.privacy.metrics import METRICS, Tally, tally
+from merajut_assets.privacy.policy import Policy, PolicyError
+from merajut_assets.privacy.problem import Integers
+from merajut_assets.privacy.repeated import Beside, search_beside, why_not_beside
+
+NONE = -1
 
 
 @dataclass(frozen=True)
@@ -43,317 +42,378 @@ class Release:
     report: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One partition by the exact columns, counted: which rows, which tuple each row is, the problem."""
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What was found for one partition. `class_of_tuple` (tuples,): -1 where suppressed; `levels` (tuples,
+    attributes): places in `Attribute.codes`; both None without a solution. `figures`: the search's own."""
 
-    rows: Codes
-    tuple_of_row: Codes
-    problem: Problem
+    class_of_tuple: Integers | None
+    levels: Integers | None
+    figures: dict[str, Any]
+    tally: Tally | None = None
 
 
-def anonymise(frame: pl.DataFrame, policy: Policy) -> Release:
-    """The release of `frame` that satisfies `policy` with the least Loss over the whole lattice.
+def anonymise(
+    frame: pl.DataFrame,
+    policy: Policy,
+    *,
+    population: pl.DataFrame | None = None,
+    history: pl.DataFrame | None = None,
+    digest_key: bytes | None = None,
+) -> Release:
+    """The release of `frame` that satisfies `policy` at the least cost.
 
-    Quasi-identifiers are published as text at one level per column (per combination of the
-    exact columns); every other column stays as it is. Suppressed records are removed. Rows are
-    ordered by the content of the release, so the input's order tells nothing.
+    With `search: optimal` all rows (of each combination of the exact columns) have one level per
+    quasi-identifier, the best over the whole lattice; with `search: local` each class has levels of its
+    own. Quasi-identifiers are published as text; every other column stays as it is. Suppressed records
+    are removed. Rows are ordered by the content of the release, so the input's order tells nothing.
+
+    `population`: the people that k-map and δ-presence count, with the columns of the classes, one row
+    each; it goes before a file that the policy names. `history`: what was kept of earlier releases (see
+    `history.signatures`), beside which every subject must keep k candidates; an empty one is the first
+    release's. `digest_key`: at least 32 bytes that bind the certificate to the frame.
 
     The report: `solution`, `reason` and `feasible_with` (without a solution), `transformation` (level
-    per quasi-identifier; with several partitions the coarsest, each one under `partitions`), `loss`
-    (ARX's normalised Loss), `metric_value` (the same under the policy's weights), `rows`, `suppressed`,
-    `classes`, `min_class` (distinct subjects, or rows without a subject column), `lattice_size`,
-    `nodes_checked`, `nodes_pruned`, `pruned_by`, `lower_bound`, `seconds`.
+    per quasi-identifier; with several partitions or local levels the coarsest, each partition's under
+    `partitions`), `loss` (ARX's normalised Loss), `metric` and `metric_value` (under the policy's weights),
+    `rows`, `suppressed`, `classes`, `min_class` (distinct subjects, or rows without a subject column),
+    `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
+    meets, or `bound`), `lower_bound`, `certificate` (None beside a history, which it does not hold), `seconds`,
+    `seconds_by_step`; beside a history `candidates` (the fewest that any subject has),
+    `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`.
 
-    Raises DataError when the frame lacks a column or holds values that do not fit, and PolicyError
-    when hierarchies contradict themselves or the lattice is too large.
+    Raises DataError when frame or population lack a column or hold values that do not fit, and
+    PolicyError when hierarchies contradict themselves, a population is missing or the lattice is too large.
     """
-    started = time.perf_counter()
-    _check_columns(frame, policy)
-    hierarchies = {
-        name: build_hierarchy(frame.get_column(name), spec) for name, spec in policy.quasi_identifiers.items()
-    }
-    parts = _count(frame, policy, hierarchies)
+    clock = _Clock()
+    if history is not None:
+        _check_repeatable(policy)
+        if history.height and policy.repeated_suppression_limit is not None:
+            policy = policy.model_copy(update={"suppression_limit": policy.repeated_suppression_limit})
+    counted = count_frame(frame, policy, population, by_row=history is not None)
+    clock.lap("count")
     try:
-        solutions = [search(part.problem) for part in parts]
+        if history is None:
+            outcomes = [_solve(part, policy) for part in counted.parts]
+        else:
+            outcomes = [_solve_beside(part, policy, frame, history) for part in counted.parts]
     except LatticeTooLarge as error:
         raise PolicyError(str(error)) from None
-    report = _report(policy, hierarchies, parts, solutions)
+    clock.lap("search")
+    report = _report(policy, counted.hierarchies, counted.parts, outcomes)
     published = None
     if report["solution"]:
-        published = _publish(frame, policy, hierarchies, parts, solutions)
-    report["seconds"] = round(time.perf_counter() - started, 6)
+        published = _publish(frame, policy, counted.hierarchies, counted.parts, outcomes)
+    report["certificate"] = certify(report, policy, frame, digest_key) if history is None else None
+    clock.lap("publish")
+    report.update(seconds=clock.total(), seconds_by_step=clock.laps)
     return Release(published, report)
 
 
-def _check_columns(frame: pl.DataFrame, policy: Policy) -> None:
-    subject = [policy.subject] if policy.subject is not None else []
-    needed = [*policy.class_columns, *policy.sensitive, *subject]
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise DataError(f"the frame lacks column(s) {', '.join(missing)} that the policy names")
-    for name in subject:
-        if frame.get_column(name).null_count():
-            raise DataError(f"subject column {name!r} holds nulls; a row without a subject cannot be counted towards k")
-    for name in [*policy.exact, *policy.sensitive, *subject]:
-        if frame.schema[name].is_nested():
-            raise DataError(f"column {name!r} has a nested type; exact, sensitive and subject columns need a scalar")
+class _Clock:
+    def __init__(self) -> None:
+        self.started = self.last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        now = time.perf_counter()
+        self.laps[step] = round(now - self.last, 6)
+        self.last = now
+
+    def total(self) -> float:
+        return round(self.last - self.started, 6)
 
 
-def _count(frame: pl.DataFrame, policy: Policy, hierarchies: dict[str, Hierarchy]) -> list[_Part]:
-    """Rows become distinct tuples with counts, per partition; from here on, only they matter."""
-    columns = {
-        f"code_{place}": pl.Series(hierarchy.codes[policy.quasi_identifiers[name].least_level][hierarchy.rows])
-        for place, (name, hierarchy) in enumerate(hierarchies.items())
+# ── searching ────────────────────────────────────────────────────────────────────────────────
+
+
+def _solve(part: Part, policy: Policy) -> _Outcome:
+    problem = part.problem
+    found = search(problem, METRICS[policy.metric])
+    figures: dict[str, Any] = {
+        "lattice_size": found.lattice_size,
+        "nodes_checked": found.nodes_checked,
+        "nodes_pruned": sum(found.pruned.values()),
+        "pruned_by": found.pruned,
     }
-    if policy.exact:
-        columns["part"] = _numbered(frame.select(policy.exact))
-    if policy.subject is not None:
-        columns["subject"] = _numbered(frame.select(policy.subject))
-    for place, name in enumerate(policy.sensitive):
-        # A null is no sensitive value: it keeps a null code and is not counted towards l.
-        known = frame.select(pl.col(name).is_not_null().alias("known"), _numbered(frame.select(name)).alias("code"))
-        columns[f"sensitive_{place}"] = known.select(pl.when("known").then("code")).to_series()
-    encoded = pl.DataFrame(columns).with_row_index("row")
-    tables = encoded.partition_by("part") if policy.exact else [encoded]
-    if policy.exact:
-        tables.sort(key=lambda table: int(table.item(0, "part")))
-    return [_part(table, policy, hierarchies) for table in tables]
+    if found.levels is None:
+        return _Outcome(None, None, figures)
+    figures["optimum"] = found.metric
+    if policy.search == "local":
+        recoding = local_recoding(problem, found.levels)
+        if recoding is not None:
+            classes = recoding.class_of_tuple
+            levels = recoding.levels[np.maximum(classes, 0)]
+            return _Outcome(classes, levels, {**figures, "local": recoding.figures}, tally(problem, levels, classes))
+    classes = class_numbers(problem, found.levels)
+    classes[found.suppressed] = NONE
+    levels = np.tile(np.array(found.levels, dtype=np.int64), (problem.tuples, 1))
+    return _Outcome(classes, levels, figures, tally(problem, levels, classes))
 
 
-def _numbered(columns: pl.DataFrame) -> pl.Series:
-    """Each row's number among the sorted distinct rows of `columns`; nulls are equal to each other."""
-    names = columns.columns
-    if len(columns) == 0:
-        return pl.Series("number", [], dtype=pl.Int64)
-    distinct = columns.unique().sort(names).with_row_index("number")
-    return (
-        columns.join(distinct, on=names, how="left", nulls_equal=True, maintain_order="left")
-        .get_column("number")
-        .cast(pl.Int64)
-    )
+def _check_repeatable(policy: Policy) -> None:
+    if policy.subject is None:
+        raise PolicyError("releases can only be judged together under a policy with a subject column")
+    if policy.search == "local":
+        raise PolicyError("search: local is not available beside a history; use search: optimal")
+    if policy.needs_population:
+        raise PolicyError("k_map and delta_presence are not available beside a history")
 
 
-def _part(table: pl.DataFrame, policy: Policy, hierarchies: dict[str, Hierarchy]) -> _Part:
-    names = list(hierarchies)
-    codes = [f"code_{place}" for place in range(len(names))]
-    tuples = table.group_by(codes).agg(pl.len().alias("count")).sort(codes).with_row_index("tuple")
-    tuple_of_row = (
-        table.join(tuples.select(*codes, "tuple"), on=codes, how="left", maintain_order="left")
-        .get_column("tuple")
-        .cast(pl.Int64)
-    )
-    attributes = []
-    for name, column in zip(names, codes, strict=True):
-        hierarchy, spec = hierarchies[name], policy.quasi_identifiers[name]
-        base = tuples.get_column(column).to_numpy()
-        levels = range(spec.least_level, hierarchy.levels)
-        attributes.append(
-            Attribute(
-                tuple(_parents(hierarchy, spec.least_level, level)[base] for level in levels),
-                tuple(hierarchy.cover[level] for level in levels),
-                hierarchy.domain,
-                spec.weight,
-            )
-        )
-    requirements = [_requirement("k", policy.k, table, tuple_of_row, "subject" if policy.subject else None)]
-    for place, (name, sensitive) in enumerate(policy.sensitive.items()):
-        if sensitive.l_diversity is not None:
-            label = f"l_diversity of {name}"
-            requirements.append(_requirement(label, sensitive.l_diversity.l, table, tuple_of_row, f"sensitive_{place}"))
-    limit = int(Decimal(repr(policy.suppression_limit)) * len(table))
-    counts = tuples.get_column("count").cast(pl.Int64).to_numpy()
-    problem = Problem(tuple(attributes), counts, tuple(requirements), limit)
-    return _Part(table.get_column("row").to_numpy(), tuple_of_row.to_numpy(), problem)
+def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.DataFrame) -> _Outcome:
+    assert policy.subject is not None
+    own = frame if part.rows is None else frame[part.rows]
+    subjects = own.get_column(policy.subject).cast(pl.String)
+    here = partitions(own, policy).unique()
+    elsewhere = ~pl.col(PARTITION).is_in(here.implode())
+    # Who was in another partition before would be told by the move, and stays out.
+    permitted = ~subjects.is_in(history.filter(elsewhere).get_column(SUBJECT).implode()).to_numpy()
+    least = least_values(policy)
+    past = past_of(history.filter(~elsewhere), subjects, least)
+    diversities = tuple(Diversity(name, codes_of(own.get_column(name)), least[name]) for name in least)
+    beside = Beside(past, diversities, permitted, policy.presence == "known")
+    found = search_beside(part.problem, METRICS[policy.metric], beside, policy.k)
+    figures: dict[str, Any] = {
+        "lattice_size": found.lattice_size,
+        "nodes_checked": found.nodes_checked,
+        "nodes_pruned": sum(found.pruned.values()),
+        "pruned_by": found.pruned,
+    }
+    if found.levels is None or found.class_of_row is None:
+        alone = search(part.problem, METRICS[policy.metric])
+        if alone.levels is not None:
+            figures["failure"] = why_not_beside(part.problem, beside, policy.k)
+        return _Outcome(None, None, figures)
+    figures["beside"] = {
+        "candidates": found.candidates,
+        "candidates_presence_known": found.candidates_presence_known,
+        "left_out_beside_history": found.left_out,
+    }
+    levels = np.tile(np.array(found.levels, dtype=np.int64), (part.problem.tuples, 1))
+    return _Outcome(found.class_of_row, levels, figures, found.tally)
 
 
-def _parents(hierarchy: Hierarchy, finer: int, coarser: int) -> Codes:
-    """The code on the coarser level of each code on the finer one."""
-    parents = np.zeros(len(hierarchy.cover[finer]), dtype=np.int64)
-    parents[hierarchy.codes[finer]] = hierarchy.codes[coarser]
-    return parents
-
-
-def _requirement(name: str, minimum: int, table: pl.DataFrame, tuples: pl.Series, column: str | None) -> Requirement:
-    if column is None:
-        return Requirement(name, minimum)
-    values = table.get_column(column)
-    if name == "k" and values.n_unique() == len(values):
-        return Requirement(name, minimum)  # one row per subject: counting rows is counting subjects, and faster
-    pairs = pl.DataFrame({"tuple": tuples, "value": values}).drop_nulls().unique()
-    return Requirement(name, minimum, pairs.get_column("tuple").to_numpy(), pairs.get_column("value").to_numpy())
+# ── reporting ────────────────────────────────────────────────────────────────────────────────
 
 
 def _report(
-    policy: Policy, hierarchies: dict[str, Hierarchy], parts: Sequence[_Part], solutions: Sequence[Solution]
+    policy: Policy, hierarchies: dict[str, Hierarchy], parts: Sequence[Part], outcomes: Sequence[_Outcome]
 ) -> dict[str, Any]:
-    parted = [_part_report(policy, part, solution) for part, solution in zip(parts, solutions, strict=True)]
+    parted = [_part_report(policy, part, outcome) for part, outcome in zip(parts, outcomes, strict=True)]
     rows = sum(part["rows"] for part in parted)
-    solved = bool(parts) and rows > 0 and all(part["solution"] for part in parted)
+    solved = rows > 0 and all(part["solution"] for part in parted)
+    rules = sorted({rule for outcome in outcomes for rule in outcome.figures["pruned_by"]})
     report: dict[str, Any] = {
         "solution": solved,
         "transformation": None,
         "loss": None,
+        "metric": policy.metric,
         "metric_value": None,
         "rows": rows,
         "suppressed": None,
         "classes": None,
         "min_class": None,
-        "lattice_size": sum(solution.lattice_size for solution in solutions),
-        "nodes_checked": sum(solution.nodes_checked for solution in solutions),
-        "nodes_pruned": sum(part["nodes_pruned"] for part in parted),
-        "pruned_by": {
-            "requirement": sum(solution.pruned_by_requirement for solution in solutions),
-            "bound": sum(solution.pruned_by_bound for solution in solutions),
+        **{
+            name: sum(outcome.figures[name] for outcome in outcomes)
+            for name in ("lattice_size", "nodes_checked", "nodes_pruned")
         },
+        "pruned_by": {rule: sum(outcome.figures["pruned_by"].get(rule, 0) for outcome in outcomes) for rule in rules},
         "lower_bound": None,
         "partitions": parted,
     }
-    if not solved:
+    tallies = [outcome.tally for outcome in outcomes if outcome.tally is not None]
+    if not solved or not tallies:
         failed = [part for part in parted if not part["solution"]]
-        report["reason"] = _reason(failed, len(parted))
+        report["reason"] = explain(failed, len(parted))
         report["feasible_with"] = failed[0]["feasible_with"] if failed else {}
         return report
-    names = list(hierarchies)
-    report["transformation"] = {name: max(part["transformation"][name] for part in parted) for name in names}
-    # The Loss of the whole release: sums over all rows of all partitions, each at its own levels.
-    losses = [
-        attribute_loss(sum(solution.covered[place] for solution in solutions), rows, hierarchies[name].domain)
-        for place, name in enumerate(names)
-    ]
-    weights = [spec.weight for spec in policy.quasi_identifiers.values()]
-    report["loss"] = metric(losses, [1.0] * len(losses))
-    report["metric_value"] = metric(losses, weights)
-    report["suppressed"] = sum(part["suppressed"] for part in parted)
-    report["classes"] = sum(part["classes"] for part in parted)
+    whole = tallies[0]
+    for other in tallies[1:]:
+        whole = whole + other
+    attributes = parts[0].problem.attributes
+    report["transformation"] = {name: max(part["transformation"][name] for part in parted) for name in hierarchies}
+    report["loss"] = METRICS["loss"].of(whole, [attribute.unweighted() for attribute in attributes])
+    report["metric_value"] = METRICS[policy.metric].of(whole, attributes)
+    report["suppressed"] = whole.suppressed
+    report["classes"] = whole.classes
     report["min_class"] = min(part["min_class"] for part in parted)
-    if len(parted) == 1:
-        report["lower_bound"] = solutions[0].lower_bound
-    else:
-        # Each partition is optimal by itself; a bound over the pooled figure would claim something else.
-        report["lower_bound"] = None
+    # Each partition is optimal by itself; a bound over the pooled figure would claim something else.
+    report["lower_bound"] = parted[0]["lower_bound"] if len(parted) == 1 else None
+    if "candidates" in parted[0]:
+        for name in ("candidates", "candidates_presence_known"):
+            report[name] = min(part[name] for part in parted)
+        report["left_out_beside_history"] = sum(part["left_out_beside_history"] for part in parted)
     return report
 
 
-def _part_report(policy: Policy, part: _Part, solution: Solution) -> dict[str, Any]:
-    problem = part.problem
+def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any]:
+    problem, found = part.problem, outcome.tally
     report: dict[str, Any] = {
-        "solution": solution.levels is not None,
+        "solution": found is not None,
         "rows": problem.rows,
-        "nodes_checked": solution.nodes_checked,
-        "nodes_pruned": solution.pruned_by_requirement + solution.pruned_by_bound,
+        **{name: outcome.figures[name] for name in ("lattice_size", "nodes_checked", "nodes_pruned", "pruned_by")},
     }
-    if solution.levels is None:
-        return {**report, **_diagnosis(problem)}
-    kept_keys, slots = class_keys(problem, solution.levels)
-    requirement = problem.requirements[0]
-    sizes = distinct_per_class(problem, requirement, kept_keys, slots)[np.unique(kept_keys[~solution.suppressed])]
+    if found is None or outcome.class_of_tuple is None or outcome.levels is None:
+        return {**report, **(outcome.figures.get("failure") or diagnose(problem))}
+    kept = (outcome.class_of_tuple >= 0) & (problem.counts > 0)
+    coarsest = outcome.levels[kept].max(axis=0)
+    value = METRICS[policy.metric].of(found, problem.attributes)
     report.update(
         transformation={
-            name: spec.least_level + level
-            for (name, spec), level in zip(policy.quasi_identifiers.items(), solution.levels, strict=True)
+            name: spec.least_level + int(level)
+            for (name, spec), level in zip(policy.quasi_identifiers.items(), coarsest, strict=True)
         },
-        metric_value=solution.metric,
-        lower_bound=solution.lower_bound,
-        suppressed=solution.suppressed_rows,
-        classes=len(sizes),
-        min_class=int(sizes.min()),
+        metric_value=value,
+        # The search compares sums that are rounded otherwise; what it proved is that nothing is below its best.
+        lower_bound=value if policy.search == "optimal" else None,
+        suppressed=found.suppressed,
+        classes=found.classes,
+        min_class=_smallest(part, outcome.class_of_tuple),
     )
+    report.update(outcome.figures.get("beside", {}))
+    if "local" in outcome.figures:
+        report["local"] = {**outcome.figures["local"], "optimum_of_one_generalisation": outcome.figures["optimum"]}
     return report
 
 
-def _diagnosis(problem: Problem) -> dict[str, Any]:
-    """Why even the coarsest generalisation fails, and the smallest changes that would each be enough."""
-    if problem.rows == 0:
-        return {"reason": "the frame has no rows", "feasible_with": {}}
-    top = tuple(attribute.levels - 1 for attribute in problem.attributes)
-    keys, slots = class_keys(problem, top)
-    rows_per_class = np.bincount(keys, weights=problem.counts, minlength=slots).astype(np.int64)
-    failures: list[str] = []
-    feasible_with: dict[str, float] = {}
-    for requirement in problem.requirements:
-        reached = distinct_per_class(problem, requirement, keys, slots)
-        failing = int(rows_per_class[reached < requirement.minimum].sum())
-        if failing <= problem.limit and failing < problem.rows:
-            continue
-        largest = _largest_minimum(reached, rows_per_class, problem.limit)
-        failures.append(
-            f"{requirement.name} = {requirement.minimum} fails: even at the coarsest levels {failing} of "
-            f"{problem.rows} rows would have to be suppressed and {problem.limit} may be"
-        )
-        if largest >= 1:
-            feasible_with[requirement.name] = largest
-    if not failures:
-        failures.append(
-            "the requirements fail together, though each can be met alone: at the coarsest levels "
-            f"{evaluate(problem, top).suppressed_rows} of {problem.rows} rows would have to be suppressed and "
-            f"{problem.limit} may be"
-        )
-    suppressed = evaluate(problem, top).suppressed_rows
-    if suppressed < problem.rows:
-        share = Decimal(suppressed) / Decimal(problem.rows)
-        feasible_with["suppression_limit"] = float(share.quantize(Decimal("0.000001"), rounding=ROUND_CEILING))
-    return {"reason": "; ".join(failures), "feasible_with": feasible_with}
+def _smallest(part: Part, class_of_tuple: Integers) -> int:
+    """Distinct subjects (rows, where each is one) of the smallest published class."""
+    problem = part.problem
+    kept = class_of_tuple >= 0
+    k = problem.requirements[0]
+    if k.source is None:
+        sizes = np.bincount(class_of_tuple[kept], weights=problem.counts[kept])
+    else:
+        source = problem.sources[k.source]
+        classes = class_of_tuple[source.tuples]
+        pairs = np.unique(np.column_stack([classes, source.values])[classes >= 0], axis=0)
+        sizes = np.bincount(pairs[:, 0])
+    return int(sizes[sizes > 0].min())
 
 
-def _largest_minimum(reached: Codes, rows: Codes, limit: int) -> int:
-    """The largest minimum for which the rows of failing classes stay within the limit, some being kept."""
-    used = rows > 0
-    reached, rows = reached[used], rows[used]
-    order = np.argsort(reached, kind="stable")
-    below = 0
-    for size in np.unique(reached[order]):
-        at = int(rows[reached == size].sum())
-        if below + at > limit or below + at == int(rows.sum()):
-            return int(size)
-        below += at
-    return 0
-
-
-def _reason(failed: Sequence[dict[str, Any]], parts: int) -> str:
-    if not failed:
-        return "the frame has no rows; there is nothing to release"
-    where = "" if parts == 1 else f"in {len(failed)} of {parts} partitions by the exact columns: "
-    changes = failed[0]["feasible_with"]
-    remedy = " or ".join(
-        f"suppression_limit >= {value}" if name == "suppression_limit" else f"{name} <= {value}"
-        for name, value in changes.items()
-    )
-    advice = f"; feasible there with {remedy}" if remedy else "; feasible with more rows only"
-    return f"{where}{failed[0]['reason']}{advice}"
+# ── publishing ───────────────────────────────────────────────────────────────────────────────
 
 
 def _publish(
     frame: pl.DataFrame,
     policy: Policy,
     hierarchies: dict[str, Hierarchy],
-    parts: Sequence[_Part],
-    solutions: Sequence[Solution],
+    parts: Sequence[Part],
+    outcomes: Sequence[_Outcome],
 ) -> pl.DataFrame:
+    """The kept rows with generalised quasi-identifiers, ordered by their own content."""
+    texts = {
+        name: _Texts(hierarchy, _levels_in_use(place, spec.least_level, outcomes))
+        for place, ((name, hierarchy), spec) in enumerate(
+            zip(hierarchies.items(), policy.quasi_identifiers.values(), strict=True)
+        )
+    }
     pieces = []
-    for part, solution in zip(parts, solutions, strict=True):
-        assert solution.levels is not None
-        kept = part.rows[~solution.suppressed[part.tuple_of_row]]
-        generalised = [
-            hierarchy.labels[level].gather(hierarchy.codes[level][hierarchy.rows[kept]]).alias(name)
-            for (name, hierarchy), level in zip(hierarchies.items(), _absolute(policy, solution.levels), strict=True)
-        ]
-        pieces.append(frame[kept].with_columns(generalised))
-    return _ordered(pl.concat(pieces), policy)
+    for part, outcome in zip(parts, outcomes, strict=True):
+        assert outcome.class_of_tuple is not None
+        assert outcome.levels is not None
+        rows = np.arange(len(frame)) if part.rows is None else part.rows
+        tuples = None
+        if (outcome.class_of_tuple < 0).any() or not _is_uniform(outcome.levels):
+            tuples = part.of_rows(np.arange(part.problem.tuples, dtype=np.int32))
+            kept = outcome.class_of_tuple[tuples] >= 0
+            rows, tuples = rows[kept], tuples[kept]
+        published = {}
+        for place, (name, hierarchy) in enumerate(hierarchies.items()):
+            least = policy.quasi_identifiers[name].least_level
+            column = outcome.levels[:, place]
+            levels = least + (int(column[0]) if tuples is None or _is_uniform(column) else column[tuples])
+            published[name] = texts[name].numbers(hierarchy, rows, levels)
+        pieces.append((rows, published))
+    rows = np.concatenate([rows for rows, _ in pieces])
+    numbers = {name: np.concatenate([published[name] for _, published in pieces]) for name in hierarchies}
+    return _ordered(frame, rows, numbers, texts, policy)
 
 
-def _absolute(policy: Policy, levels: Sequence[int]) -> list[int]:
-    return [spec.least_level + level for spec, level in zip(policy.quasi_identifiers.values(), levels, strict=True)]
+def _levels_in_use(place: int, least: int, outcomes: Sequence[_Outcome]) -> list[int]:
+    used: set[int] = set()
+    for outcome in outcomes:
+        if outcome.levels is not None and outcome.class_of_tuple is not None:
+            used |= set(np.unique(outcome.levels[outcome.class_of_tuple >= 0, place]).tolist())
+    return [least + level for level in sorted(used)]
 
 
-def _ordered(frame: pl.DataFrame, policy: Policy) -> pl.DataFrame:
-    """Sorted by its own content: class first, then pseudonym, then the rest. Rows that still tie differ
-    only in columns that cannot be sorted; these are shuffled first, so no input order survives."""
+def _is_uniform(levels: Integers) -> bool:
+    return bool((levels == levels[:1]).all())
+
+
+class _Texts:
+    """The texts that one column publishes, over all levels in use, in alphabetical order."""
+
+    def __init__(self, hierarchy: Hierarchy, levels: list[int]) -> None:
+        self.labels = pl.concat([hierarchy.labels[level] for level in levels]).unique().sort()
+        self.number_of = {
+            level: self.labels.search_sorted(hierarchy.labels[level]).to_numpy().astype(np.int32) for level in levels
+        }
+
+    def numbers(self, hierarchy: Hierarchy, rows: Codes, levels: int | Integers) -> Rows:
+        """The place among `labels` of what each of `rows` publishes at its level."""
+        domain = hierarchy.rows[rows]
+        if isinstance(levels, int):
+            return np.asarray(self.number_of[levels][hierarchy.codes[levels]][domain])
+        numbers = np.zeros(len(rows), dtype=np.int32)
+        for level, number_of in self.number_of.items():
+            here = levels == level
+            numbers[here] = number_of[hierarchy.codes[level][domain[here]]]
+        return numbers
+
+
+def _ordered(
+    frame: pl.DataFrame, rows: Codes, numbers: dict[str, Rows], texts: dict[str, _Texts], policy: Policy
+) -> pl.DataFrame:
+    """The release, sorted by its own content: class first, then pseudonym, then the rest. Rows that still tie
+    differ only in columns that cannot be sorted; these are shuffled first, so no input order survives.
+
+    Columns are sorted as numbers in the order of their values, as many of them packed into one as 64 bits hold:
+    that is several times faster than sorting texts.
+    """
+    others = [name for name in frame.columns if name not in numbers]
+    kept = frame.select(others)
+    if len(rows) < len(frame) or policy.exact:
+        kept = kept[rows]
     first = [*policy.class_columns, *([policy.subject] if policy.subject is not None else [])]
-    rest = [name for name in frame.columns if name not in first and not _unsortable(frame.schema[name])]
+    rest = [name for name in others if name not in first and not _unsortable(frame.schema[name])]
     if len(first) + len(rest) < frame.width:
-        frame = frame.sample(fraction=1.0, shuffle=True, seed=secrets.randbits(63))
-    return frame.sort(*first, *rest, nulls_last=True, maintain_order=True)
+        shuffled = np.random.default_rng(secrets.randbits(128)).permutation(len(rows))
+        kept, numbers = kept[shuffled], {name: codes[shuffled] for name, codes in numbers.items()}
+    order = _order(
+        [
+            (numbers[name], len(texts[name].labels)) if name in numbers else _ranks(kept.get_column(name))
+            for name in [*first, *rest]
+        ]
+    )
+    published = {name: texts[name].labels.gather(codes[order]).alias(name) for name, codes in numbers.items()}
+    ordered = kept[order]
+    return pl.DataFrame([published[name] if name in published else ordered.get_column(name) for name in frame.columns])
+
+
+def _ranks(column: pl.Series) -> tuple[Rows, int]:
+    """Each row's place among the distinct values in ascending order, nulls last, and the number of values."""
+    distinct, places = distinct_values(column)
+    rank = np.empty(len(distinct), dtype=np.int32)
+    rank[distinct.arg_sort(nulls_last=True).to_numpy()] = np.arange(len(distinct), dtype=np.int32)
+    return rank[places], len(distinct)
+
+
+def _order(columns: Sequence[tuple[Rows, int]]) -> Codes:
+    """The places (n,) of the rows in the order of their numbers, of which each column has so many."""
+    words: list[Codes] = []
+    slots = 0
+    for codes, size in columns:
+        if not words or slots > MAXIMUM_RADIX // max(size, 1):
+            words.append(codes.astype(np.int64))
+            slots = max(size, 1)
+            continue
+        words[-1] *= size
+        words[-1] += codes
+        slots *= max(size, 1)
+    return pl.Series(words[0]).arg_sort().to_numpy() if len(words) == 1 else np.lexsort(words[::-1])
 
 
 def _unsortable(dtype: pl.DataType) -> bool:
-    return dtype.is_nested() or dtype == pl.Object
+    return dtype.is_nested() or dtype in (pl.Object, pl.Binary)

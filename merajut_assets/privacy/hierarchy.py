@@ -16,8 +16,9 @@ level 0 in the data.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,11 @@ ANY = "*"
 WILAYAH_PATTERN = r"^\d{2}(\.\d{2}(\.\d{2}(\.\d{4})?)?)?$"
 WILAYAH_CHARACTERS = (13, 8, 5, 2, 0)  # village, sub-district, district, province, *
 
+# Numbers spread over no more than this are counted in a table, whatever the number of rows.
+SMALL_SPAN = 1 << 16
+
 Codes = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Hierarchy:
     labels: tuple[pl.Series, ...]
     codes: tuple[Codes, ...]
     cover: tuple[Codes, ...]
-    rows: Codes
+    rows: Rows
 
     @property
     def levels(self) -> int:
@@ -55,6 +60,12 @@ class Hierarchy:
     @property
     def domain(self) -> int:
         return len(self.codes[0])
+
+    def above(self, finer: int, coarser: int) -> Codes:
+        """The code on the coarser level of each code on the finer one."""
+        codes = np.zeros(len(self.cover[finer]), dtype=np.int64)
+        codes[self.codes[finer]] = self.codes[coarser]
+        return codes
 
     def published(self, level: int) -> pl.Series:
         """The column (n,) as it is published at `level`."""
@@ -67,6 +78,45 @@ def build_hierarchy(column: pl.Series, spec: QuasiIdentifier) -> Hierarchy:
     Raises DataError when values do not fit the specification and PolicyError when the levels
     contradict each other (one label would have to become two).
     """
+    # Texts are made and compared once per distinct value; rows only carry numbers.
+    distinct, number = distinct_values(column)
+    hierarchy = _of_distinct(distinct, np.bincount(number, minlength=len(distinct)), spec)
+    return replace(hierarchy, rows=hierarchy.rows[number])
+
+
+def distinct_values(column: pl.Series) -> tuple[pl.Series, Rows]:
+    """The distinct values of `column`, nulls being one value, and the place (n,) of each row's among them.
+
+    The order of the values depends on that of the rows. Raises DataError for a column that is not scalar.
+    """
+    _check_scalar(column)
+    if column.dtype == pl.String:
+        # A register of its own: the personal values that it holds go when it does.
+        physical = column.cast(pl.Categorical(pl.Categories.random())).to_physical()
+    elif column.dtype.is_integer() or column.dtype == pl.Date:
+        physical = column.to_physical()
+    else:
+        physical = column.rank("dense")
+    if _span(physical) > max(2 * len(column), SMALL_SPAN):
+        physical = column.rank("dense")
+    span = _span(physical)
+    places = (physical.cast(pl.Int64) - physical.min()) if span else physical.cast(pl.Int64)
+    number = places.fill_null(span).to_numpy()
+    first = np.full(span + 1, -1, dtype=np.int64)
+    first[number] = np.arange(len(number))
+    used = np.flatnonzero(first >= 0)
+    renumbered = np.zeros(span + 1, dtype=np.int32)
+    renumbered[used] = np.arange(len(used), dtype=np.int32)
+    return column.gather(first[used]), renumbered[number]
+
+
+def _span(numbers: pl.Series) -> int:
+    least, most = numbers.min(), numbers.max()
+    return 0 if least is None else int(cast(int, most)) - int(cast(int, least)) + 1
+
+
+def _of_distinct(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> Hierarchy:
+    """The hierarchy of distinct values, of which each stands for `weights` rows."""
     builders = {
         "hierarchy": _from_file,
         "prefix": _from_prefix,
@@ -74,9 +124,8 @@ def build_hierarchy(column: pl.Series, spec: QuasiIdentifier) -> Hierarchy:
         "intervals": _from_intervals,
         "codes": _from_wilayah,
     }
-    keys, domain = builders[spec.kind](column, spec)
+    keys, domain = builders[spec.kind](column, weights, spec)
     level_names = [name for name in domain.columns if name != "key"]
-    _check_nested(column.name, domain, level_names)
     if spec.least_level >= len(level_names):
         raise PolicyError(
             f"column {column.name!r}: least_level {spec.least_level} is beyond the last level {len(level_names) - 1}"
@@ -87,7 +136,7 @@ def build_hierarchy(column: pl.Series, spec: QuasiIdentifier) -> Hierarchy:
         .join(domain.select("key").with_row_index("row"), on="key", how="left", nulls_equal=True, maintain_order="left")
         .get_column("row")
     )
-    if missing := rows.null_count():
+    if missing := int(weights[rows.is_null().to_numpy()].sum()):
         raise DataError(
             f"column {column.name!r}: {missing} row(s) hold a value that is missing in its hierarchy; "
             "add the value to the hierarchy or quarantine the rows"
@@ -96,37 +145,31 @@ def build_hierarchy(column: pl.Series, spec: QuasiIdentifier) -> Hierarchy:
     for name in level_names:
         # Sorted labels make the codes independent of the order of the rows.
         level_labels = domain.get_column(name).unique().sort()
-        level_codes = (
-            domain.select(pl.col(name).alias("label"))
-            .join(
-                level_labels.alias("label").to_frame().with_row_index("code"),
-                on="label",
-                how="left",
-                maintain_order="left",
-            )
-            .get_column("code")
-            .cast(pl.Int64)
-            .to_numpy()
-        )
+        level_codes = domain.get_column(name).rank("dense").cast(pl.Int64).to_numpy() - 1
         labels.append(level_labels)
         codes.append(level_codes)
         cover.append(np.bincount(level_codes, minlength=len(level_labels)).astype(np.int64))
-    return Hierarchy(column.name, tuple(labels), tuple(codes), tuple(cover), rows.cast(pl.Int64).to_numpy())
+    _check_nested(column.name, codes)
+    return Hierarchy(column.name, tuple(labels), tuple(codes), tuple(cover), rows.cast(pl.Int32).to_numpy())
 
 
-def _check_nested(name: str, domain: pl.DataFrame, level_names: list[str]) -> None:
-    for finer, coarser in itertools.pairwise(level_names):
-        parents = domain.group_by(finer).agg(pl.col(coarser).n_unique().alias("parents"))
-        if parents.get_column("parents").max() not in (None, 1):
+def _check_nested(name: str, codes: list[Codes]) -> None:
+    for level, (finer, coarser) in enumerate(itertools.pairwise(codes)):
+        parent = np.zeros(len(finer), dtype=np.int64)
+        parent[finer] = coarser
+        if (parent[finer] != coarser).any():
             raise PolicyError(
-                f"column {name!r}: the hierarchy's levels disagree: {finer.replace('_', ' ')} has a label with "
-                f"more than one label above it in {coarser.replace('_', ' ')}"
+                f"column {name!r}: the hierarchy's levels disagree: level {level} has a label with "
+                f"more than one label above it in level {level + 1}"
             )
 
 
-def _text(column: pl.Series) -> pl.Series:
+def _check_scalar(column: pl.Series) -> None:
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
         raise DataError(f"column {column.name!r} has type {column.dtype}; a quasi-identifier needs a scalar type")
+
+
+def _text(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
         _check_finite(column)
     return column.cast(pl.String)
@@ -150,7 +193,7 @@ def _with_unknown(level: pl.Series, label_is_any: bool) -> pl.Series:
     return level.fill_null(ANY if label_is_any else UNKNOWN)
 
 
-def _from_file(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_file(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     assert spec.hierarchy is not None
     table = read_hierarchy(spec.hierarchy, spec.separator)
     keys = _text(column)
@@ -188,7 +231,7 @@ def read_hierarchy(path: Path, separator: str = ";") -> pl.DataFrame:
     return table
 
 
-def _from_prefix(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_prefix(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     assert spec.prefix is not None
     text = _text(column)
     levels = [
@@ -198,9 +241,9 @@ def _from_prefix(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, p
     return _domain_of_labels(column, levels)
 
 
-def _from_wilayah(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_wilayah(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     text = _text(column)
-    if wrong := int((~text.drop_nulls().str.contains(WILAYAH_PATTERN)).sum()):
+    if wrong := int(weights[~text.str.contains(WILAYAH_PATTERN).fill_null(True).to_numpy()].sum()):
         raise DataError(
             f"column {column.name!r}: {wrong} row(s) hold no dotted Kemendagri code (11.01.01.2001, or a leading "
             "part of one); map the codes or quarantine the rows"
@@ -212,7 +255,7 @@ def _from_wilayah(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, 
     return _domain_of_labels(column, levels)
 
 
-def _from_date(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_date(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     assert spec.date is not None
     if column.dtype not in (pl.Date, pl.Datetime):
         raise DataError(f"column {column.name!r} has type {column.dtype}; a date hierarchy needs Date or Datetime")
@@ -247,7 +290,7 @@ def _date_label(column: pl.Series, unit: str) -> pl.Series:
     )
 
 
-def _from_intervals(column: pl.Series, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_intervals(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     assert spec.intervals is not None
     if not column.dtype.is_numeric():
         raise DataError(f"column {column.name!r} has type {column.dtype}; intervals need a number")

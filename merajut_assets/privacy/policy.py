@@ -11,19 +11,26 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+Metric = Literal["loss", "aecs", "discernibility", "entropy", "precision"]
+Search = Literal["optimal", "local"]
+Presence = Literal["known", "unknown"]
+METRICS: tuple[str, ...] = get_args(Metric)
+SEARCHES: tuple[str, ...] = get_args(Search)
 KINDS = ("hierarchy", "prefix", "date", "intervals", "codes")
 ANY_DATE = "*"
 DATE_UNIT = re.compile(r"^(day|month|quarter|year|[1-9]\d*y|\*)$")
 
 # Requirements a policy may name one day. Ignoring one of them would publish data that its
 # author believes to be protected, so each is refused by its name until it is enforced.
-UNAVAILABLE_IN_POLICY = ("delta_presence", "k_map", "t_closeness", "beta_likeness", "delta_disclosure", "history")
-UNAVAILABLE_FOR_SENSITIVE = ("t_closeness", "beta_likeness", "delta_disclosure", "delta_presence")
+UNAVAILABLE = ("delta_disclosure",)
+# A requirement in the wrong place would be as silent as an unknown one.
+BELONGS_TO_SENSITIVE = ("l_diversity", "t_closeness", "beta_likeness")
+BELONGS_TO_POLICY = ("k", "k_map", "delta_presence")
 
 
 class PolicyError(ValueError):
@@ -105,32 +112,103 @@ class QuasiIdentifier(_Strict):
 
 
 class LDiversity(_Strict):
-    """At least `l` different values of the sensitive column in every class; a null is no value."""
+    """How many values of the sensitive column every class must hold; a null is no value.
 
-    kind: Literal["distinct"] = "distinct"
-    l: int = Field(ge=1)  # noqa: E741 (the model's own name, written so in policies)
+    `distinct`: at least `l` different values. `entropy`: the entropy of the values is at least log `l`,
+    which may be a fraction. `recursive`: the most frequent value occurs less than `c` times as often as
+    the `l`-th most frequent and all rarer ones together.
+    """
 
-    @model_validator(mode="before")
-    @classmethod
-    def _available(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("kind", "distinct") != "distinct":
-            _refuse(f"l_diversity of kind {data['kind']!r}", "available: distinct")
-        return data
+    kind: Literal["distinct", "entropy", "recursive"] = "distinct"
+    l: int | float = Field(ge=1, allow_inf_nan=False)  # noqa: E741 (the model's own name, written so in policies)
+    c: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind != "entropy" and self.l != int(self.l):
+            raise ValueError(f"l_diversity of kind {self.kind} needs a whole number l")
+        if (self.kind == "recursive") != (self.c is not None):
+            raise ValueError("'c' belongs to l_diversity of kind recursive, and is needed there")
+        return self
+
+
+class TCloseness(_Strict):
+    """How far the values of a class may be distributed from those of the whole frame, from 0 to 1.
+
+    `equal`: total variation distance; a null is a value of its own. `ordered`: earth mover's distance
+    over ranks, divided by the number of ranks - 1; `order` lists all values, otherwise they are sorted
+    (numbers and dates by size, text by alphabet); a null has no rank and is refused. `hierarchical`:
+    earth mover's distance over the tree of `hierarchy` (CSV as for quasi-identifiers, its last level
+    one value), moving to another branch costing the level where they meet / number of levels above
+    the values; a null is a value of its own that meets the others at the root.
+    """
+
+    kind: Literal["equal", "ordered", "hierarchical"] = "equal"
+    t: float = Field(ge=0, le=1, allow_inf_nan=False)
+    hierarchy: Path | None = None
+    separator: str = Field(default=";", min_length=1, max_length=1)
+    order: tuple[str | int | float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.kind == "hierarchical") != (self.hierarchy is not None):
+            raise ValueError("'hierarchy' belongs to t_closeness of kind hierarchical, and is needed there")
+        if self.order is not None:
+            if self.kind != "ordered":
+                raise ValueError("'order' belongs to t_closeness of kind ordered")
+            if len(set(self.order)) != len(self.order) or len(self.order) < 2:
+                raise ValueError("'order' needs two values or more, each once")
+        return self
 
 
 class Sensitive(_Strict):
-    """What must hold for one sensitive column within every class."""
+    """What must hold for one sensitive column within every class.
+
+    `beta_likeness`: basic β-likeness, (share in the class - share in the frame) / share in the frame is
+    at most β for every value; a null is a value of its own.
+    """
 
     l_diversity: LDiversity | None = None
+    t_closeness: TCloseness | None = None
+    beta_likeness: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _available(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
-            for name in UNAVAILABLE_FOR_SENSITIVE:
+            for name in UNAVAILABLE:
                 if name in data:
-                    _refuse(name, "available for sensitive columns: l_diversity of kind distinct")
+                    _refuse(name, f"available for sensitive columns: {', '.join(BELONGS_TO_SENSITIVE)}")
+            for name in BELONGS_TO_POLICY:
+                if name in data:
+                    raise PolicyError(f"{name} is a requirement of the whole policy, not of a sensitive column")
         return data
+
+
+class KMap(_Strict):
+    """Every class is shared by at least `k` people of the `population`: rows of a Parquet file (or of the
+    frame given to `anonymise`) with the columns of the classes."""
+
+    k: int = Field(ge=1)
+    population: Path | None = None
+
+
+class DeltaPresence(_Strict):
+    """Of the people of the `population` in a class, the share that is in the release lies within [min, max].
+
+    With `min` above 0 that is asked of every class of the population, also of those without a published
+    row, so that nothing can be suppressed either.
+    """
+
+    min: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    max: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
+    population: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min > self.max:
+            raise ValueError("'min' is larger than 'max'")
+        return self
 
 
 class Policy(_Strict):
@@ -139,6 +217,9 @@ class Policy(_Strict):
     `k` counts distinct values of `subject`, or rows when no subject column is named.
     `exact` columns are never generalised; classes never span two of their values, and each
     combination of their values is anonymised on its own, with its own share of suppression.
+    `presence`: whether one who holds several releases also knows of which of them somebody is no part, as
+    neighbours know who came and who left; it matters beside a history only. `repeated_suppression_limit`:
+    the limit beside earlier releases, where rows must leave for their sake, too (None: the same).
     Raises PolicyError (from `model_validate`, `from_mapping`, `from_yaml`) when the policy is
     malformed or asks for something that is not available.
     """
@@ -146,24 +227,30 @@ class Policy(_Strict):
     quasi_identifiers: dict[str, QuasiIdentifier] = Field(min_length=1)
     sensitive: dict[str, Sensitive] = Field(default_factory=dict)
     k: int = Field(ge=1)
+    k_map: KMap | None = None
+    delta_presence: DeltaPresence | None = None
     suppression_limit: float = Field(default=0.0, ge=0.0, le=1.0, allow_inf_nan=False)
-    metric: Literal["loss"] = "loss"
-    search: Literal["optimal"] = "optimal"
+    metric: Metric = "loss"
+    search: Search = "optimal"
     exact: tuple[str, ...] = ()
     subject: str | None = None
+    presence: Presence = "known"
+    repeated_suppression_limit: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _available(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        for name in UNAVAILABLE_IN_POLICY:
+        for name in UNAVAILABLE:
             if name in data:
-                _refuse(name, "available: k, and l_diversity of kind distinct")
-        if data.get("metric", "loss") != "loss":
-            _refuse(f"metric {data['metric']!r}", "available: loss")
-        if data.get("search", "optimal") != "optimal":
-            _refuse(f"search {data['search']!r}", "available: optimal")
+                _refuse(name, f"available: {', '.join((*BELONGS_TO_POLICY, *BELONGS_TO_SENSITIVE))}")
+        for name in BELONGS_TO_SENSITIVE:
+            if name in data:
+                raise PolicyError(f"{name} is a requirement of a sensitive column: write it under sensitive")
+        for name, available in (("metric", METRICS), ("search", SEARCHES)):
+            if name in data and data[name] not in available:
+                _refuse(f"{name} {data[name]!r}", f"available: {', '.join(available)}")
         return data
 
     @model_validator(mode="after")
@@ -182,7 +269,25 @@ class Policy(_Strict):
                 if column in roles:
                     raise ValueError(f"column {column!r} is declared {roles[column]} and {role}; give it one role")
                 roles[column] = role
+        paths = {spec.population for spec in (self.k_map, self.delta_presence) if spec and spec.population}
+        if len(paths) > 1:
+            raise ValueError("k_map and delta_presence name different populations; a policy has one")
         return self
+
+    @property
+    def population(self) -> Path | None:
+        """The Parquet file of the population that the policy names, if any."""
+        paths = [spec.population for spec in (self.k_map, self.delta_presence) if spec is not None]
+        return next((path for path in paths if path is not None), None)
+
+    @property
+    def largest_suppression_limit(self) -> float:
+        """The largest share of rows that any release may leave out."""
+        return max(self.suppression_limit, self.repeated_suppression_limit or 0.0)
+
+    @property
+    def needs_population(self) -> bool:
+        return self.k_map is not None or self.delta_presence is not None
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
@@ -193,23 +298,14 @@ class Policy(_Strict):
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], directory: Path | None = None) -> Self:
-        """The policy in `mapping`; relative hierarchy paths are resolved against `directory`."""
+        """The policy in `mapping`; relative paths in it are resolved against `directory`."""
         if directory is None or not isinstance(mapping, Mapping):
             return cls.model_validate(mapping)
-        columns = mapping.get("quasi_identifiers")
-        if not isinstance(columns, Mapping):
-            return cls.model_validate(mapping)
-        resolved = {
-            name: {**spec, "hierarchy": directory / spec["hierarchy"]}
-            if isinstance(spec, Mapping) and isinstance(spec.get("hierarchy"), str | Path)
-            else spec
-            for name, spec in columns.items()
-        }
-        return cls.model_validate({**mapping, "quasi_identifiers": resolved})
+        return cls.model_validate(_resolved(mapping, directory))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
-        """The policy in a YAML file; relative hierarchy paths count from that file's directory."""
+        """The policy in a YAML file; relative paths in it count from that file's directory."""
         path = Path(path)
         try:
             mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -225,6 +321,13 @@ class Policy(_Strict):
     def class_columns(self) -> list[str]:
         """The columns whose equal values make a class: what `verify` is to be given."""
         return [*self.exact, *self.quasi_identifiers]
+
+
+def _resolved(entry: Any, directory: Path, name: str = "") -> Any:
+    """`entry` with every relative path in it, told by the `name` it stands under, counted from `directory`."""
+    if isinstance(entry, Mapping):
+        return {key: _resolved(value, directory, str(key)) for key, value in entry.items()}
+    return directory / entry if name in ("hierarchy", "population") and isinstance(entry, str | Path) else entry
 
 
 def _explain(error: ValidationError) -> str:

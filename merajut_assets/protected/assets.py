@@ -63,7 +63,7 @@ def _check(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetChecks
     )
     @guarded
     def privacy(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        evidence = examine_stored(lakehouse.lake, contract, policy, context.partition_key)
+        evidence = examine_stored(lakehouse, contract, policy, context.partition_key)
         return dg.AssetCheckResult(passed=evidence.is_safe, metadata=evidence_metadata(evidence))
 
     return privacy

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from merajut_assets.contracts import registry
-from merajut_assets.contracts.base import ContractError, PrivacyClass, Subject, TableContract
+from merajut_assets.contracts.base import ContractError, Subject, TableContract
+from merajut_assets.policies.levels import budget_problems, level_problems
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, Open, StakeholderPolicy, stakeholder_policies
 from merajut_assets.privacy.disclosure import DisclosureError, refuse_margins
 from merajut_assets.protected.pipeline import WITHHELD
 from merajut_assets.protected.summaries import registered_summaries
-
-LEAST_DIVERSITY = 2
 
 
 def check_datasets() -> None:
@@ -49,15 +48,19 @@ def dataset_problems(
             continue
         contract, dataset = contracts[stakeholder, name], declared[stakeholder, name].datasets[name]
         problems += [f"{stakeholder}.{name} {problem}" for problem in _problems_of(contract, dataset)]
+        problems += [
+            f"{stakeholder}.{name} {problem}" for problem in level_problems(declared[stakeholder, name], contract)
+        ]
     for policy in policies.values():
+        problems += budget_problems(policy)
         problems += _margins(policy, contracts)
     return problems
 
 
 def _problems_of(contract: TableContract, dataset: Microdata | Aggregate | Open) -> Iterator[str]:
     if isinstance(dataset, Microdata):
-        yield from _undiverse(contract, dataset)
-    elif isinstance(dataset, Aggregate):
+        return
+    if isinstance(dataset, Aggregate):
         columns = {column.name for column in contract.columns}
         missing = sorted({dataset.contributors, WITHHELD} - columns)
         if missing:
@@ -70,18 +73,6 @@ def _problems_of(contract: TableContract, dataset: Microdata | Aggregate | Open)
         )
         if contract.subjects or people:
             yield f"is open, and counts people ({', '.join(people) or 'its subjects'}): make it an aggregate with k"
-
-
-def _undiverse(contract: TableContract, dataset: Microdata) -> Iterator[str]:
-    """Sensitive columns of which a whole class may have the same value: it would be told of everybody in it."""
-    rules = dataset.privacy.sensitive
-    for column in contract.columns:
-        rule = rules[column.name].l_diversity if column.name in rules else None
-        if column.privacy is PrivacyClass.SENSITIVE and (rule is None or rule.l < LEAST_DIVERSITY):
-            yield (
-                f"has the sensitive column {column.name} without l-diversity of {LEAST_DIVERSITY} or more: "
-                "require it in the policy, or leave the column out"
-            )
 
 
 def _names_people(source: str) -> bool:

@@ -25,9 +25,13 @@ from merajut_assets.privacy.disclosure import (
 )
 from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.pseudonym import pseudonyms
-from merajut_assets.privacy.verify import verify
+from merajut_assets.privacy.requirements import questions
+from merajut_assets.privacy.risk import exceeds
+from merajut_assets.privacy.verify import check, verify
 from merajut_assets.protected.care import reporting_dates
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY, usable_rows
+from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk
+from merajut_assets.protected.memory import Memory
 from merajut_assets.protected.summaries import summary_of
 from merajut_assets.protected.summary import CONTRIBUTIONS, CONTRIBUTOR
 
@@ -36,6 +40,8 @@ WITHHELD = "is_withheld"
 SHARE_UNIT = "ratio"
 # Sums of one person's parts are compared between releases at this many digits: their order is not fixed.
 CONTRIBUTION_DIGITS = 6
+# Figures of the verifier that compare distributions.
+DISTANCES = frozenset({"t_equal", "t_ordered", "t_hierarchical"})
 # Whatever a policy forgets, a column of these classes leaves only generalised (quasi-identifiers) or never.
 _NEVER_RELEASED = (PrivacyClass.DIRECT_IDENTIFIER, PrivacyClass.FREE_TEXT)
 
@@ -49,20 +55,23 @@ class ProtectedResult:
     """A dataset that may be stored. `report`: figures only. `excluded`: rows per entity and reason.
 
     `contributions`, of figures about groups: who stands behind each published figure, under keyed digests
-    (see `contributions_of`). It is never part of what is released."""
+    (see `contributions_of`). `classes`, of rows about children: what later releases must know of this one (see
+    `Memory.remembered`). Neither is ever part of what is released."""
 
     frame: pl.DataFrame
     report: dict[str, Any]
     excluded: dict[str, dict[str, int]] = field(default_factory=dict)
     contributions: pl.DataFrame | None = None
+    classes: pl.DataFrame | None = None
 
 
 def entities_of(contract: TableContract) -> tuple[str, ...]:
-    """The conformed entities that a dataset is made from, as its columns name them, and the decisions on
-    consent where it is about people."""
+    """The conformed entities that a dataset is made from, as its columns name them, the decisions on consent
+    where it is about people, and the population where somebody could be looked up in it."""
     named = [entity.name for entity in registry.source_entities(contract)]
     about_people = any(registry.entity(name).subjects for name in named)
-    return tuple(dict.fromkeys([*named, *([CONSENT_ENTITY] if about_people else [])]))
+    needed = {CONSENT_ENTITY: about_people, POPULATION_ENTITY: is_looked_up(contract)}
+    return tuple(dict.fromkeys([*named, *(name for name, is_needed in needed.items() if is_needed)]))
 
 
 def protect(
@@ -72,20 +81,27 @@ def protect(
     cut_off: date,
     pseudonym_key: bytes | None = None,
     published: pl.DataFrame | None = None,
+    memory: Memory | None = None,
 ) -> ProtectedResult:
     """The dataset as it may be released to the policy's stakeholder.
 
     `entities`: the frames that `entities_of` names. `pseudonym_key`: at least 32 bytes, needed for whatever is
     about persons; for figures about groups it must be the same in all releases. `published`: who stood behind the
     figures of this dataset that were published before, the `contributions` of those releases with a column
-    `publication`. The report holds `rows_in`, `excluded`, `rows`, `suppressed`, and by kind of dataset
-    `k`, `l`, `classes`, `transformation`, `loss`, `withheld_parts`, `withheld_rows`, `reporting_dates`,
-    `cells_withheld_small`, `cells_withheld_small_change`, `shares_withheld`, `publications_compared`.
+    `publication`. `memory`: what earlier child-level releases of this dataset showed.
+
+    The report holds `rows_in`, `excluded`, `rows`, `suppressed`, and by kind of dataset `k`, `l`, `t_…`,
+    `classes`, `transformation`, `loss`, `withheld_parts`, `withheld_rows`, `reporting_dates`, `candidates` and
+    `left_out_beside_history` (with a memory), `risk`, `cells_withheld_small`, `cells_withheld_small_change`,
+    `shares_withheld`, `publications_compared`.
     Raises PrivacyRefused when a requirement cannot be met, and DataError when rows do not fit the policy.
     """
     dataset = policy.datasets[contract.name]
+    people = {
+        name: frame for name, frame in entities.items() if name != POPULATION_ENTITY or not is_looked_up(contract)
+    }
     usable = usable_rows(
-        entities,
+        people,
         subjects=contract.subjects,
         jurisdictions=contract.jurisdiction.split(","),
         legal_bases=policy.legal_bases,
@@ -94,15 +110,17 @@ def protect(
     )
     used = _about_nobody(usable.entities) if isinstance(dataset, Open) else usable.entities
     summary = summary_of(contract)(used, cut_off)
-    contributions = None
+    contributions = classes = reference = None
     if isinstance(dataset, Microdata):
-        frame, report = _microdata(contract, dataset.privacy, summary, pseudonym_key)
+        frame, report, classes, reference = _microdata(contract, dataset.privacy, summary, pseudonym_key, memory)
+        population = entities.get(POPULATION_ENTITY) if is_looked_up(contract) else None
+        report["risk"] = _within_limits(contract, dataset, frame, population, cut_off)
     elif isinstance(dataset, Aggregate):
         frame, report, contributions = _aggregate(contract, dataset, summary, pseudonym_key, published)
     else:
         frame, report = summary, {"suppressed": 0}
     report = {
-        "rows_in": sum(frame.height for name, frame in entities.items() if name != CONSENT_ENTITY),
+        "rows_in": sum(frame.height for name, frame in people.items() if name != CONSENT_ENTITY),
         "excluded": sum(sum(reasons.values()) for reasons in usable.excluded.values()),
         "subjects": summary.height if isinstance(dataset, Microdata) else None,
         **report,
@@ -112,10 +130,11 @@ def protect(
         dates = reporting_dates(usable.entities, cut_off)
         report["reporting_dates"] = {source: day.isoformat() for source, day in dates.items()}
     frame = conforming(frame, contract)
-    evidence = assert_protected(frame, contract, dataset)
+    evidence = assert_protected(frame, contract, dataset, reference)
     # k and l as published are the verifier's, not those of the code that is verified.
-    report.update({name: evidence.facts[name] for name in ("k", "l") if name in evidence.facts})
-    return ProtectedResult(frame, report, usable.excluded, contributions)
+    measured = ("k", "l", "t_equal", "t_ordered", "t_hierarchical")
+    report.update({name: evidence.facts[name] for name in measured if evidence.facts.get(name)})
+    return ProtectedResult(frame, report, usable.excluded, contributions, classes)
 
 
 def _about_nobody(entities: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
@@ -155,50 +174,72 @@ def privacy_with_subject(contract: TableContract, privacy: Policy) -> Policy:
 
 
 def _microdata(
-    contract: TableContract, privacy: Policy, summary: pl.DataFrame, key: bytes | None
-) -> tuple[pl.DataFrame, dict[str, Any]]:
+    contract: TableContract, privacy: Policy, summary: pl.DataFrame, key: bytes | None, memory: Memory | None
+) -> tuple[pl.DataFrame, dict[str, Any], pl.DataFrame | None, pl.DataFrame]:
+    """The anonymised rows, the facts about them, with a memory what is to be remembered of them, and the rows
+    that they were made from."""
     if key is None:
         raise PrivacyRefused(f"{contract.identifier}: rows about persons need a pseudonym key")
     policy = privacy_with_subject(contract, privacy)
     subject = subject_column(contract)
+    tokens = summary.get_column(subject)
     # Before anonymising, so that not even the order of the rows depends on the token.
-    named = summary.with_columns(pseudonyms(summary.get_column(subject), key))
-    release, withheld = _solvable(contract, named, policy)
+    named = summary.with_columns(pseudonyms(tokens, key))
+    history = None if memory is None else memory.history(tokens, named.get_column(subject))
+    release, basis, withheld = _solvable(contract, named, policy, history)
     assert release.frame is not None
-    transformation = dict(release.report["transformation"])
+    beside = ("candidates", "candidates_presence_known", "left_out_beside_history")
     report = {
         "suppressed": release.report["suppressed"],
         "classes": release.report["classes"],
-        "transformation": transformation,
+        "transformation": dict(release.report["transformation"]),
         "loss": release.report["loss"],
         "withheld_parts": withheld,
         "withheld_rows": named.height - release.report["rows"],
+        **{name: release.report[name] for name in beside if name in release.report},
     }
-    return release.frame, report
+    classes = None
+    if memory is not None:
+        classes = memory.remembered(release.frame, policy, tokens, named.get_column(subject))
+    return release.frame, report, classes, basis
 
 
-def _solvable(contract: TableContract, frame: pl.DataFrame, policy: Policy) -> tuple[Release, int]:
-    """The release of `frame`, and how many of its parts by the exact columns are left out.
+def _solvable(
+    contract: TableContract, frame: pl.DataFrame, policy: Policy, history: pl.DataFrame | None
+) -> tuple[Release, pl.DataFrame, int]:
+    """The release of `frame`, the rows it was made from, and how many parts by the exact columns are left out.
 
     Parts never share a class, so that each stands for itself: one that has no solution (too few
     children, or a column that it does not tell) is withheld whole, and the others are released.
     """
-    whole = anonymise(frame, policy)
+    whole = anonymise(frame, policy, history=history)
     if whole.frame is not None:
-        return whole, 0
+        return whole, frame, 0
     parts = frame.partition_by(policy.exact) if policy.exact and frame.height else []
-    kept = [part for part in parts if anonymise(part, policy).frame is not None]
+    kept = [part for part in parts if anonymise(part, policy, history=history).frame is not None]
     if not kept:
         raise PrivacyRefused(f"{contract.identifier} cannot be released: {_reason(whole)}")
-    return anonymise(pl.concat(kept), policy), len(parts) - len(kept)
+    basis = pl.concat(kept)
+    return anonymise(basis, policy, history=history), basis, len(parts) - len(kept)
+
+
+def _within_limits(
+    contract: TableContract, dataset: Microdata, frame: pl.DataFrame, population: pl.DataFrame | None, cut_off: date
+) -> dict[str, Any]:
+    """The measured risk. Raises PrivacyRefused when a figure is above what the policy allows."""
+    risk = measured_risk(frame, contract, dataset, subject_column(contract), population, cut_off)
+    if broken := exceeds(risk, dataset.risk_limits):
+        raise PrivacyRefused(f"{contract.identifier} is not released: {'; '.join(broken)}")
+    return risk
 
 
 def _reason(release: Release) -> str:
-    hint = release.report.get("feasible_with") or {}
-    enough = (
-        "; it would be met with " + " or ".join(f"{name} {value:g}" for name, value in hint.items()) if hint else ""
-    )
-    return f"{release.report['reason']}{enough}"
+    hint = dict(release.report.get("feasible_with") or {})
+    limit = hint.pop("suppression_limit", None)
+    # The numbers hold together; the suppression limit would do alone.
+    ways = [" and ".join(f"{name} {value:g}" for name, value in hint.items())] if hint else []
+    ways += [f"suppression_limit {limit:g}"] if limit is not None else []
+    return f"{release.report['reason']}{'; it would be met with ' if ways else ''}{' or '.join(ways)}"
 
 
 # ── figures about groups ─────────────────────────────────────────────────────────────────
@@ -410,13 +451,22 @@ class Evidence:
         return not self.violations
 
 
-def examine(frame: pl.DataFrame, contract: TableContract, dataset: Microdata | Aggregate | Open) -> Evidence:
-    """What `frame` protects, told by the verifier's own code path, against what the policy requires."""
+def examine(
+    frame: pl.DataFrame,
+    contract: TableContract,
+    dataset: Microdata | Aggregate | Open,
+    reference: pl.DataFrame | None = None,
+) -> Evidence:
+    """What `frame` protects, told by the verifier's own code path, against what the policy requires.
+
+    `reference`: the rows from before anonymising, with which distributions are compared. Without it they are
+    compared with those published, from which the former differ by the share of suppressed rows at most.
+    """
     extra = sorted(set(frame.columns) - {column.name for column in contract.columns})
     if extra:
         return Evidence({"undeclared_columns": len(extra)}, (f"undeclared column(s) {', '.join(extra)}",))
     if isinstance(dataset, Microdata):
-        return _examine_microdata(frame, contract, dataset.privacy)
+        return _examine_microdata(frame, contract, dataset.privacy, reference)
     if isinstance(dataset, Aggregate):
         return _examine_aggregate(frame, contract, dataset)
     personal = sorted(column.name for column in contract.personal_columns)
@@ -424,16 +474,17 @@ def examine(frame: pl.DataFrame, contract: TableContract, dataset: Microdata | A
     return Evidence(facts, (f"personal column(s) {', '.join(personal)} in an open dataset",) if personal else ())
 
 
-def _examine_microdata(frame: pl.DataFrame, contract: TableContract, privacy: Policy) -> Evidence:
-    diverse = {name: rule.l_diversity.l for name, rule in privacy.sensitive.items() if rule.l_diversity is not None}
-    facts = verify(frame, privacy.class_columns, list(diverse), subject_column(contract), k=privacy.k)
-    violations = []
-    if facts["k"] < privacy.k:
-        violations.append(f"k = {privacy.k} is not reached: {facts['classes_below_k']} class(es) are smaller")
-    violations += [
-        f"l = {least} of {name} is not reached" for name, least in diverse.items() if facts["l"][name] < least
-    ]
-    return Evidence(facts, tuple(violations))
+def _examine_microdata(
+    frame: pl.DataFrame, contract: TableContract, privacy: Policy, reference: pl.DataFrame | None
+) -> Evidence:
+    asked = questions(privacy)
+    options = {**asked.options, "subject": subject_column(contract)}
+    facts = verify(frame, privacy.class_columns, asked.sensitive, reference=reference, k=privacy.k, **options)
+    thresholds = dict(asked.thresholds)
+    if reference is None:
+        for figure in DISTANCES & thresholds.keys():
+            thresholds[figure] = {name: t + privacy.largest_suppression_limit for name, t in thresholds[figure].items()}
+    return Evidence(facts, tuple(check(facts, thresholds)))
 
 
 def _examine_aggregate(frame: pl.DataFrame, contract: TableContract, dataset: Aggregate) -> Evidence:
@@ -456,9 +507,14 @@ def _examine_aggregate(frame: pl.DataFrame, contract: TableContract, dataset: Ag
     return Evidence(facts, tuple(violations))
 
 
-def assert_protected(frame: pl.DataFrame, contract: TableContract, dataset: Microdata | Aggregate | Open) -> Evidence:
+def assert_protected(
+    frame: pl.DataFrame,
+    contract: TableContract,
+    dataset: Microdata | Aggregate | Open,
+    reference: pl.DataFrame | None = None,
+) -> Evidence:
     """The verifier's evidence. Raises PrivacyRefused unless it finds everything that the policy requires."""
-    evidence = examine(frame, contract, dataset)
+    evidence = examine(frame, contract, dataset, reference)
     if not evidence.is_safe:
         raise PrivacyRefused(f"{contract.identifier} is not released: {'; '.join(evidence.violations)}")
     return evidence

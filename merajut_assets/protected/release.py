@@ -7,7 +7,8 @@ of writing, and the evidence from what is stored. Does not belong here: how data
 A release is written once. Built again from the same pinned versions under the same policy, it is left
 as it is. Rows about single persons are never made anew, neither under another policy nor after an erasure:
 two versions of one release can be intersected like two releases. What an erasure has left of them, whole
-classes only, is measured again and stays.
+classes only, is measured again and stays. Releases of different months are judged together: the ledger
+remembers who was in which class.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import polars as pl
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy
+from merajut_assets.privacy.history import least_values
 from merajut_assets.protected.contributors import (
     contributor_key,
     contributors_table,
@@ -33,6 +35,7 @@ from merajut_assets.protected.contributors import (
     remembered_releases,
     small_differences,
 )
+from merajut_assets.protected.memory import memory_of, not_remembered, together
 from merajut_assets.protected.pipeline import (
     WITHHELD,
     Evidence,
@@ -40,13 +43,13 @@ from merajut_assets.protected.pipeline import (
     ProtectedResult,
     entities_of,
     examine,
+    privacy_with_subject,
     protect,
     subject_column,
 )
 from resources.facts import Fact
 from resources.lake import Lake
 from resources.lakehouse import Lakehouse
-from resources.ledger import RepeatedReleaseRefused
 
 RELEASE = "release"
 DATA_ORIGIN = "data_origin"
@@ -97,14 +100,13 @@ def release_dataset(
 ) -> dict[str, Fact]:
     """Build, protect, verify and store one dataset of a release; returns the facts about it.
 
-    Raises PrivacyRefused (also for a changed policy: ReleaseChanged), RepeatedReleaseRefused for a second
-    child-level release to the same stakeholder, and what reading raises. Nothing is written then but the
-    refusal in the audit log.
+    Raises PrivacyRefused (also for a changed policy: ReleaseChanged) and what reading raises. Nothing is
+    written then but the refusal in the audit log.
     """
     started = time.perf_counter()
     try:
         facts, is_new = _release_dataset(lakehouse, contract, policy, release)
-    except (PrivacyRefused, RepeatedReleaseRefused) as error:
+    except PrivacyRefused as error:
         lakehouse.audit.append("refusal", asset=table_of(contract), release=release, reason=type(error).__name__)
         raise
     return {**facts, "is_new": is_new, "seconds": round(time.perf_counter() - started, 3)}
@@ -136,8 +138,12 @@ def _release_dataset(
         _refuse_unremembered(lakehouse.lake, contract)
     entities = {name: lakehouse.read_conformed(name, release) for name in names}
     key = pseudonym_key(lakehouse, contract, policy, release)
+    dataset = policy.datasets[contract.name]
     published = published_contributions(lakehouse.lake, contract)
-    result = protect(contract, policy, entities, manifest.cut_off, key, published)
+    memory = None
+    if is_child_level(contract, policy) and isinstance(dataset, Microdata):
+        memory = memory_of(lakehouse, contract, dataset, release)
+    result = protect(contract, policy, entities, manifest.cut_off, key, published, memory)
     if is_child_level(contract, policy):
         lakehouse.ledger.register_child_release(
             policy.stakeholder,
@@ -145,6 +151,7 @@ def _release_dataset(
             release,
             _classes_digest(lakehouse, contract, policy, result.frame),
             int(result.report["k"]),
+            result.classes,
         )
     facts: dict[str, Fact] = {
         RELEASE: release,
@@ -218,7 +225,7 @@ def _kept(
 ) -> dict[str, Fact]:
     """Keep what an erasure has left of a release of persons; returns its facts, measured again."""
     table = table_of(contract)
-    evidence = None if stored is None else examine_stored(lakehouse.lake, contract, policy, release)
+    evidence = None if stored is None else examine_stored(lakehouse, contract, policy, release)
     if stored is None or evidence is None or not evidence.is_safe:
         raise PrivacyRefused(
             f"{contract.identifier}, release {release}: an erasure has left nothing that may be shown, and rows about "
@@ -283,32 +290,69 @@ def _classes_digest(
 
 
 def flat_facts(result: ProtectedResult) -> dict[str, Fact]:
-    """A result's report and exclusions as plain facts: `level_sex`, `l_abuse_type`, `excluded_child_no_consent`."""
-    facts: dict[str, Fact] = {}
-    prefixes = {"transformation": "level", "l": "l", "reporting_dates": "reporting_date"}
-    for name, value in result.report.items():
-        if isinstance(value, Mapping):
-            facts.update({f"{prefixes.get(name, name)}_{key}": inner for key, inner in value.items()})
-        elif value is not None:
-            facts[name] = value
+    """A result's report and exclusions as plain facts: `level_sex`, `l_abuse_type`, `risk_linkage_share_right`,
+    `excluded_child_no_consent`."""
+    prefixes = {"transformation": "level", "reporting_dates": "reporting_date"}
+    facts = _flat({prefixes.get(name, name): value for name, value in result.report.items()})
     for entity, reasons in result.excluded.items():
         facts.update({f"excluded_{entity}_{reason}": rows for reason, rows in reasons.items()})
     return facts
 
 
-def examine_stored(lake: Lake, contract: TableContract, policy: StakeholderPolicy, release: str) -> Evidence:
+def _flat(figures: Mapping[str, Any]) -> dict[str, Fact]:
+    flat: dict[str, Fact] = {}
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}_{inner}": figure for inner, figure in _flat(value).items()})
+        elif isinstance(value, list):
+            flat[name] = ", ".join(map(str, value))
+        elif value is not None:
+            flat[name] = value
+    return flat
+
+
+def examine_stored(lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str) -> Evidence:
     """The verifier's evidence about what is stored of a release, read back from the lake; of figures about groups
-    also about their differences from all other releases."""
+    and of rows about children also about all releases together."""
     dataset = policy.datasets[contract.name]
-    evidence = examine(read_release(lake, contract, release), contract, dataset)
-    published = published_contributions(lake, contract) if isinstance(dataset, Aggregate) else None
-    if published is None or not isinstance(dataset, Aggregate):
+    stored = read_release(lakehouse.lake, contract, release)
+    evidence = examine(stored, contract, dataset)
+    if isinstance(dataset, Aggregate):
+        return _with_differences(evidence, lakehouse, contract, dataset)
+    if isinstance(dataset, Microdata) and is_child_level(contract, policy):
+        return _with_candidates(evidence, lakehouse, contract, dataset, stored, release)
+    return evidence
+
+
+def _with_differences(
+    evidence: Evidence, lakehouse: Lakehouse, contract: TableContract, dataset: Aggregate
+) -> Evidence:
+    published = published_contributions(lakehouse.lake, contract)
+    if published is None:
         return evidence
     small = small_differences(published, contract.key, dataset.k)
-    return Evidence(
-        {**evidence.facts, "small_differences": small},
-        (
-            *evidence.violations,
-            *([f"{small} figure(s) differ between releases in fewer than {dataset.k}"] if small else []),
-        ),
-    )
+    found = [f"{small} figure(s) differ between releases in fewer than {dataset.k}"] if small else []
+    return Evidence({**evidence.facts, "small_differences": small}, (*evidence.violations, *found))
+
+
+def _with_candidates(
+    evidence: Evidence,
+    lakehouse: Lakehouse,
+    contract: TableContract,
+    dataset: Microdata,
+    stored: pl.DataFrame,
+    release: str,
+) -> Evidence:
+    privacy = privacy_with_subject(contract, dataset.privacy)
+    facts = together(lakehouse, contract, privacy)
+    found = []
+    if facts["candidates"] < privacy.k:
+        found.append(
+            f"over {facts['releases']} release(s) a child has {facts['candidates']} candidates, not {privacy.k}"
+        )
+    for name, least in least_values(privacy).items():
+        if facts["candidate_values"].get(name, 0) < least:
+            found.append(f"over {facts['releases']} release(s) the candidates of a child show too few values of {name}")
+    if forgotten := not_remembered(lakehouse, contract, privacy, stored, release):
+        found.append(f"the privacy ledger does not know {forgotten} stored row(s); restore the ledger from a backup")
+    return Evidence({**evidence.facts, **facts, "rows_not_remembered": forgotten}, (*evidence.violations, *found))

@@ -39,6 +39,6 @@ def test_a_year_of_releases_and_a_lost_draw_fit_and_a_thirteenth_does_not() -> N
 
 def test_a_malformed_limit_is_refused() -> None:
     with pytest.raises(StakeholderPolicyError, match="policy overall: epsilon_per_year"):
-        stakeholder._parse(stakeholder.Overall, "epsilon_per_year: 0", OVERALL)
+        stakeholder.parse_document(stakeholder.Overall, "epsilon_per_year: 0", OVERALL)
     with pytest.raises(StakeholderPolicyError, match="policy overall"):
         parse_policy("epsilon_per_year: 96", OVERALL)

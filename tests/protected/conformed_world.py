@@ -95,7 +95,27 @@ def world(children: int = 240, seed: int = 7) -> dict[str, pl.DataFrame]:
     for number in range(120):
         _add_adult(rows, chance, number)
     _add_things(rows)
+    _add_population(rows)
     return {name: conformed(name, entity_rows) for name, entity_rows in rows.items()}
+
+
+def _add_population(rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Enough people of every sex and birth month that somebody who looks a child up finds a crowd."""
+    months = [f"{year}-{month:02d}" for year in range(2008, 2020) for month in range(1, 13)]
+    rows["population"] = [
+        {
+            "population_id": f"{place['regency_code']}-{sex}-{month}",
+            "country_code": "IDN",
+            "year": 2025,
+            "regency_code": place["regency_code"],
+            "sex": sex,
+            "birth_month": month,
+            "inhabitants": 400,
+        }
+        for place in INSTITUTIONS
+        for sex in "FM"
+        for month in months
+    ]
 
 
 def _add_child(rows: dict[str, list[dict[str, Any]]], chance: random.Random, token: str) -> None:

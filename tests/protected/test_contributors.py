@@ -129,7 +129,7 @@ def test_a_cell_is_shown_again_when_enough_people_have_changed(lakehouse: Lakeho
     assert _shown(lakehouse, RELEASES[2]) == {"A": (15, 1035.0), "B": (10, 1000.0)}
     told = ("cells_withheld_small", "cells_withheld_small_change", "publications_compared")
     assert [[facts[name] for name in told] for facts in (first, second, third)] == [[0, 0, 0], [0, 1, 1], [0, 0, 2]]
-    assert all(examine_stored(lakehouse.lake, GIVING, MEDIA, release).is_safe for release in RELEASES[:3])
+    assert all(examine_stored(lakehouse, GIVING, MEDIA, release).is_safe for release in RELEASES[:3])
 
 
 def test_an_earlier_month_is_compared_with_later_ones(lakehouse: Lakehouse) -> None:
@@ -206,7 +206,7 @@ def test_a_small_difference_behind_the_pipelines_back_turns_the_check_red(lakeho
     assert memory is not None
     one = memory["contributor"][0]
     remember(lakehouse.lake, GIVING, RELEASES[1], memory.drop(PUBLICATION).filter(pl.col("contributor") != one))
-    evidence = examine_stored(lakehouse.lake, GIVING, MEDIA, RELEASES[0])
+    evidence = examine_stored(lakehouse, GIVING, MEDIA, RELEASES[0])
     assert evidence.facts["small_differences"] == 3
     assert any("differ between releases" in violation for violation in evidence.violations)
 

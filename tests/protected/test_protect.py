@@ -233,7 +233,7 @@ def test_a_sensitive_column_without_variety_is_found_by_the_last_gate(entities: 
         pl.lit("disability").alias("diagnosis_group")
     )
     evidence = examine(frame, contract, policy.datasets["research_child"])
-    assert "l = 3 of diagnosis_group is not reached" in evidence.violations
+    assert any(violation.startswith("l of diagnosis_group = 3 is not reached") for violation in evidence.violations)
 
 
 def test_a_withheld_figure_that_is_shown_is_found(entities: dict[str, pl.DataFrame]) -> None:

@@ -1,9 +1,10 @@
-"""Storing a release: once, unchanged when built again, and never a second one about children."""
+"""Storing a release: once, unchanged when built again, and judged beside the earlier ones about children."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,7 @@ import pytest
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
+from merajut_assets.privacy.policy import Policy
 from merajut_assets.protected.assets import build_protected_assets
 from merajut_assets.protected.pipeline import PrivacyRefused, entities_of
 from merajut_assets.protected.release import (
@@ -24,7 +26,6 @@ from merajut_assets.protected.release import (
     table_of,
 )
 from resources.lakehouse import Lakehouse
-from resources.ledger import RepeatedReleaseRefused
 from tests.protected.conformed_world import RELEASE, store, withdrawn, world
 
 NEXT_RELEASE = "2026-10"
@@ -52,15 +53,91 @@ def test_a_release_built_again_is_left_as_it_is(lakehouse: Lakehouse, entities: 
     assert _events(lakehouse) == ["release"]
 
 
-def test_a_second_release_about_children_is_refused_before_anything_is_written(lakehouse: Lakehouse) -> None:
-    """Two releases could be intersected to fewer than k children."""
-    contract, policy = _of("academia", "research_child")
+def _candidates(lakehouse: Lakehouse, contract: TableContract, columns: list[str], releases: list[str]) -> int:
+    """The fewest children that any child cannot be told from by one who follows the pseudonyms."""
+    published = [
+        {row["child_pseudonym"]: tuple(row[name] for name in columns) for row in rows.iter_rows(named=True)}
+        for rows in (read_release(lakehouse.lake, contract, release) for release in releases)
+    ]
+    children = {child for month in published for child in month}
+    paths = {child: tuple(month.get(child) for month in published) for child in children}
+    return min(Counter(paths.values()).values())
+
+
+def test_a_second_release_about_children_is_judged_beside_the_first(lakehouse: Lakehouse) -> None:
+    """Two releases that are safe by themselves could be intersected to fewer than k children: here a fifth of the
+    children has left, some have come, and all of it is known to the attacker."""
+    contract, policy = _of("government", "child_summary")
+    privacy = policy.microdata["child_summary"].privacy
+    eased = privacy.model_copy(update={"repeated_suppression_limit": 0.9, "presence": "known"})
+    policy = _with_privacy(policy, "child_summary", eased)
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    grown = world(children=300)
+    left = pl.col("child_token").is_in([f"child{number:04d}" for number in range(0, 240, 5)])
+    store(lakehouse, {**grown, "child": grown["child"].filter(~left)})
+    facts = release_dataset(lakehouse, contract, policy, NEXT_RELEASE)
+    assert facts["candidates"] >= privacy.k
+    assert _candidates(lakehouse, contract, privacy.class_columns, [RELEASE, NEXT_RELEASE]) >= privacy.k
+    assert examine_stored(lakehouse, contract, policy, NEXT_RELEASE).is_safe
+    assert _events(lakehouse) == ["release", "release"]
+
+
+def test_a_second_release_that_undoes_the_first_is_refused(lakehouse: Lakehouse) -> None:
+    """Two children have left, and nobody may be left out to keep them company: the past forbids the release."""
+    contract, policy = _of("government", "child_summary")
+    everybody = policy.microdata["child_summary"].privacy.model_copy(
+        update={"suppression_limit": 0.0, "repeated_suppression_limit": None, "presence": "known"}
+    )
+    policy = _with_privacy(policy, "child_summary", everybody)
     release_dataset(lakehouse, contract, policy, RELEASE)
     version = lakehouse.lake.version(table_of(contract))
-    with pytest.raises(RepeatedReleaseRefused):
+    grown = world()
+    left = pl.col("child_token").is_in(["child0000", "child0001"])
+    store(lakehouse, {**grown, "child": grown["child"].filter(~left)})
+    with pytest.raises(PrivacyRefused, match="beside the earlier releases"):
         release_dataset(lakehouse, contract, policy, NEXT_RELEASE)
     assert lakehouse.lake.version(table_of(contract)) == version
     assert _events(lakehouse) == ["release", "refusal"]
+
+
+def test_releases_that_undo_each_other_turn_the_check_red(lakehouse: Lakehouse) -> None:
+    """The check counts from what the ledger remembers, by other code than that which left rows out."""
+    contract, policy = _of("academia", "research_child")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    assert examine_stored(lakehouse, contract, policy, RELEASE).is_safe
+    known = lakehouse.ledger.child_classes("academia", "research_child")
+    crossed = known.drop("release").with_columns(pl.int_range(pl.len()).cast(pl.String).alias("class"))
+    lakehouse.ledger.register_child_release("academia", "research_child", NEXT_RELEASE, "d", 10, crossed)
+    violations = examine_stored(lakehouse, contract, policy, RELEASE).violations
+    assert any("candidates" in violation for violation in violations)
+
+
+def test_rows_that_the_ledger_does_not_remember_turn_the_check_red(lakehouse: Lakehouse) -> None:
+    """A ledger from before the release would let the next one be judged beside nothing."""
+    contract, policy = _of("academia", "research_child")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    known = lakehouse.ledger.child_classes("academia", "research_child").drop("release")
+    lakehouse.ledger.register_child_release("academia", "research_child", RELEASE, "d", 10, known.head(20))
+    violations = examine_stored(lakehouse, contract, policy, RELEASE).violations
+    assert any("does not know" in violation for violation in violations)
+
+
+def _with_privacy(policy: StakeholderPolicy, name: str, privacy: Policy) -> StakeholderPolicy:
+    dataset = policy.microdata[name].model_copy(update={"privacy": privacy})
+    return policy.model_copy(update={"datasets": {**policy.datasets, name: dataset}})
+
+
+@pytest.mark.parametrize("limit", ["linkage.share_right", "prosecutor.highest"])
+def test_a_release_above_a_limit_of_risk_is_refused(lakehouse: Lakehouse, limit: str) -> None:
+    """A stakeholder's limit that is measured and not kept protects nobody."""
+    contract, policy = _of("academia", "research_child")
+    facts = release_dataset(lakehouse, contract, policy, RELEASE)
+    figure = facts[f"risk_{limit.replace('.', '_')}"]
+    assert 0 < figure <= policy.microdata["research_child"].risk_limits[limit]
+    strict = policy.microdata["research_child"].model_copy(update={"risk_limits": {limit: figure / 2}})
+    policy = policy.model_copy(update={"datasets": {**policy.datasets, "research_child": strict}})
+    with pytest.raises(PrivacyRefused, match=limit):
+        release_dataset(lakehouse, contract, policy, NEXT_RELEASE)
 
 
 def test_figures_about_groups_are_released_every_month(lakehouse: Lakehouse) -> None:
@@ -109,7 +186,7 @@ def test_after_an_erasure_what_is_left_stays_and_nothing_is_made_anew(lakehouse:
         .sort("child_pseudonym")
         .equals(first.filter(~its_class).sort("child_pseudonym"))
     )
-    assert examine_stored(lake, contract, policy, RELEASE).is_safe
+    assert examine_stored(lakehouse, contract, policy, RELEASE).is_safe
     assert [entry.revision for entry in lakehouse.ledger.child_releases("academia")] == [1, 2]
     assert not release_dataset(lakehouse, contract, policy, RELEASE)["is_new"]
 

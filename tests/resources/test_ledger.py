@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from resources.ledger import (
     ForgetfulLedger,
     LedgerError,
     PrivacyLedger,
-    RepeatedReleaseRefused,
     StoredDraw,
 )
 
@@ -166,15 +166,41 @@ def test_a_kill_after_the_charge_costs_budget(ledger: PrivacyLedger, kill: Calla
     assert ledger.committed("g", "2026-10", "a") is None
 
 
-def test_a_second_child_level_release_is_refused(ledger: PrivacyLedger) -> None:
-    """Two releases of one dataset can intersect a child's classes to fewer than k."""
-    assert ledger.register_child_release("government", "child_summary", "2026-10", "d1", 5) == 1
-    assert ledger.register_child_release("government", "child_summary", "2026-10", "d1", 5) == 1
-    with pytest.raises(RepeatedReleaseRefused, match="2026-10") as caught:
-        ledger.register_child_release("government", "child_summary", "2026-11", "d2", 5)
-    assert "statistics instead" in str(caught.value)
-    ledger.register_child_release("academia", "child_summary", "2026-11", "d2", 10)
-    assert [one.release for one in ledger.child_releases("government")] == ["2026-10"]
+def remembered(*subjects: str, name: str = "c1") -> pl.DataFrame:
+    return pl.DataFrame({"subject": subjects, "partition": [""] * len(subjects), "class": [name] * len(subjects)})
+
+
+def test_who_was_in_which_class_is_remembered_with_the_release(ledger: PrivacyLedger) -> None:
+    """Later releases are judged beside these rows: what is lost here, nobody is protected from."""
+    assert ledger.child_classes("government", "child_summary").is_empty()
+    assert ledger.register_child_release("government", "child_summary", "2026-10", "d1", 5, remembered("a", "b")) == 1
+    assert ledger.register_child_release("government", "child_summary", "2026-10", "d1", 5, remembered("a", "b")) == 1
+    ledger.register_child_release("government", "child_summary", "2026-11", "d2", 5, remembered("b", name="c2"))
+    ledger.register_child_release("academia", "research_child", "2026-11", "d3", 10, remembered("z"))
+    known = ledger.child_classes("government", "child_summary")
+    assert known.select("release", "subject", "class").rows() == [
+        ("2026-10", "a", "c1"),
+        ("2026-10", "b", "c1"),
+        ("2026-11", "b", "c2"),
+    ]
+
+
+def test_an_attempt_that_was_never_stored_is_forgotten(ledger: PrivacyLedger) -> None:
+    """Registered and then killed: what the next attempt stores is what was published."""
+    ledger.register_child_release("government", "child_summary", "2026-10", "d1", 5, remembered("a", "b"))
+    ledger.register_child_release("government", "child_summary", "2026-10", "d2", 5, remembered("b", "c"))
+    assert ledger.child_classes("government", "child_summary")["subject"].to_list() == ["b", "c"]
+
+
+def test_an_erased_child_loses_its_name_and_still_counts(ledger: PrivacyLedger) -> None:
+    """Whoever kept the release counts the erased child among the candidates of others; the ledger must, too."""
+    for release in ("2026-10", "2026-11"):
+        ledger.register_child_release("government", "child_summary", release, release, 5, remembered("a", "b"))
+    assert ledger.erase_children("government", "child_summary", ["a", "unknown"]) == 2
+    known = ledger.child_classes("government", "child_summary")
+    assert "a" not in known["subject"]
+    assert known.height == 4
+    assert known["subject"].n_unique() == 2
 
 
 def test_an_erasure_makes_a_new_revision_of_the_same_release(ledger: PrivacyLedger) -> None:

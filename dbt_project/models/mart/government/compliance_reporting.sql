@@ -45,10 +45,12 @@ estimates as (
         release,
         'ID' as jurisdiction,
         province_code,
-        {{ not_negative('sum(child_count_estimate)') }} as child_count_estimate,
-        sqrt(sum(power({{ not_negative('interval_high - child_count_estimate') }}, 2))) as half_width
+        {{ not_negative('sum(child_count_estimate) filter (where not is_withheld)') }} as child_count_estimate,
+        sqrt(sum(power({{ not_negative('interval_high - child_count_estimate') }}, 2)) filter (where not is_withheld))
+            as half_width,
+        count(*) filter (where is_withheld) as districts_withheld
     from {{ ref('fct_child_estimate_government') }}
-    where statistic = 'child_count_by_regency' and not is_withheld
+    where statistic = 'child_count_by_regency'
     group by release, province_code
 ),
 
@@ -80,7 +82,8 @@ select
     estimates.child_count_estimate,
     round({{ not_negative('estimates.child_count_estimate - estimates.half_width') }}, 1) as child_count_interval_low,
     round(estimates.child_count_estimate + estimates.half_width, 1) as child_count_interval_high,
-    round(estimates.half_width / greatest(estimates.child_count_estimate, 1), 4) as child_count_relative_error
+    round(estimates.half_width / greatest(estimates.child_count_estimate, 1), 4) as child_count_relative_error,
+    estimates.districts_withheld
 from areas
 left join {{ ref('dim_region') }} as region
     on region.release = areas.release and region.region_code = areas.province_code

@@ -1,0 +1,424 @@
+"""Anonymising, verifying and judging single files: `merajut anonymise`, `verify` and `risk`.
+
+Belongs here: tables in CSV and Parquet files, what is asked of the privacy package, and how its answers are
+said. It needs no lakehouse and no Dagster. Does not belong here: any rule of privacy.
+
+In a CSV file everything is text, and an empty field is a missing value. Where a policy needs a number or a
+day, the column is read as such. A file that is written appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from merajut_assets.command.exits import BadInput, NoSolution, ProblemFound
+from merajut_assets.privacy import DataError, Policy, PolicyError, VerificationError, anonymise, assess_risk, verify
+from merajut_assets.privacy.certificate import verify_certificate
+from merajut_assets.privacy.hierarchy import read_hierarchy
+from merajut_assets.privacy.requirements import Verdict, judge
+from merajut_assets.privacy.risk import exceeds
+from merajut_assets.privacy.verify import check
+
+CSV = (".csv", ".csv.gz")
+PARQUET = (".parquet",)
+DAY = "%Y-%m-%d"
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Whatever the privacy package refuses is wrong input of the command; its texts name no value."""
+    try:
+        yield
+    except (PolicyError, DataError, VerificationError) as error:
+        raise BadInput(str(error)) from None
+
+
+# ── anonymise ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where the release and its report go; `is_forced`: what is there already is replaced."""
+
+    out: Path
+    report: Path | None = None
+    is_forced: bool = False
+
+
+def anonymise_file(
+    file: Path, policy_file: Path, targets: Targets, separator: str, keep: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write the release of a file under a policy, and its report; returns the report.
+
+    Only the columns that the policy names are written, but not the subject's, and those to `keep`: a
+    column that nobody has judged is left out, and named in the report (`columns_left_out`). The report
+    also holds the verifier's facts (`verified`).
+
+    Raises NoSolution when the policy cannot be met; nothing is written then. BadInput as everywhere.
+    """
+    _check_targets(file, targets)
+    with input_errors():
+        frame, policy, population = _opened(file, policy_file, separator)
+        require_columns(frame, keep, file)
+        release = anonymise(frame, policy, population=population)
+        if release.frame is None:
+            raise NoSolution(f"no release of {file.name} satisfies the policy: {release.report['reason']}")
+        verdict = judge(release.frame, frame, policy, release.report["transformation"], population)
+    if verdict.broken:
+        # The engine and the verifier disagree: one of them is wrong, and nobody may get the release.
+        raise ProblemFound(f"the verifier refuses the release: {'; '.join(verdict.broken)}")
+    named = {*policy.class_columns, *policy.sensitive, *keep}
+    written = release.frame.select(name for name in release.frame.columns if name in named)
+    left_out = [name for name in frame.columns if name not in named]
+    report = {**release.report, "columns_left_out": left_out, **_verified(verdict)}
+    _write(written, report, targets, separator)
+    return report
+
+
+def _opened(file: Path, policy_file: Path, separator: str) -> tuple[pl.DataFrame, Policy, pl.DataFrame | None]:
+    """A table as its policy needs it, the policy, and the population that it names."""
+    policy = Policy.from_yaml(policy_file)
+    frame = read_table(file, separator)
+    subject = [] if policy.subject is None else [policy.subject]
+    require_columns(frame, [*policy.class_columns, *policy.sensitive, *subject], file)
+    population = None if policy.population is None else _typed(_read_parquet(policy.population), policy)
+    return _typed(frame, policy), _with_orders(frame, policy), population
+
+
+def _verified(verdict: Verdict) -> dict[str, Any]:
+    return {"verified": verdict.facts, "not_verified": verdict.not_verified}
+
+
+def _with_orders(frame: pl.DataFrame, policy: Policy) -> Policy:
+    """The policy with the order of text values written out where they are numbers or days: as text,
+    "10" would come before "9"."""
+    sensitive = dict(policy.sensitive)
+    for name, rule in policy.sensitive.items():
+        close = rule.t_closeness
+        if close is None or close.kind != "ordered" or frame.schema.get(name) != pl.String:
+            continue
+        if close.order is None:
+            order = tuple(in_natural_order(frame.get_column(name)))
+        else:
+            order = tuple(str(value) for value in close.order)
+        if len(order) > 1:
+            sensitive[name] = rule.model_copy(update={"t_closeness": close.model_copy(update={"order": order})})
+    return policy.model_copy(update={"sensitive": sensitive})
+
+
+def in_natural_order(column: pl.Series) -> list[str]:
+    """The distinct texts of a column: by size if all are numbers, by date if all are days, else by alphabet."""
+    texts = column.drop_nulls().unique().sort()
+    for typed in (texts.cast(pl.Float64, strict=False), texts.str.to_date(DAY, strict=False)):
+        if not typed.null_count():
+            return texts.gather(typed.arg_sort()).to_list()
+    return texts.to_list()
+
+
+def _typed(frame: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """`frame` with text columns read as days and numbers where their hierarchy is made of them."""
+    columns = []
+    for name, spec in policy.quasi_identifiers.items():
+        if frame.schema.get(name) != pl.String or spec.kind not in ("date", "intervals"):
+            continue
+        text = frame.get_column(name)
+        if spec.kind == "date":
+            typed, form = text.str.to_date(DAY, strict=False), "a day written as 2026-10-31"
+        else:
+            typed, form = text.cast(pl.Float64, strict=False), "a number"
+        if wrong := typed.null_count() - text.null_count():
+            raise DataError(f"column {name!r}: {wrong} row(s) do not hold {form}; correct them or leave them empty")
+        columns.append(typed)
+    return frame.with_columns(columns)
+
+
+# ── verify ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What `merajut verify` is to compare with; those of sensitive columns hold for each of them."""
+
+    k: int | None = None
+    l: int | None = None  # noqa: E741 (the model's own name)
+    entropy_l: float | None = None
+    recursive_l: int | None = None
+    recursive_c: float | None = None
+    t: float | None = None
+    distance: str = "equal"
+    beta: float | None = None
+    k_map: int | None = None
+    delta_min: float | None = None
+    delta_max: float | None = None
+
+    def by_figure(self, sensitive: Sequence[str]) -> dict[str, Any]:
+        """As `check` wants them. Raises BadInput for a threshold that has nothing to judge."""
+        whole = {"k": self.k, "k_map": self.k_map, "delta_min": self.delta_min, "delta_max": self.delta_max}
+        each = {
+            "l": self.l,
+            "entropy_l": self.entropy_l,
+            "recursive_c": self.recursive_c,
+            f"t_{self.distance}": self.t,
+            "beta": self.beta,
+        }
+        given = {name: value for name, value in each.items() if value is not None}
+        if given and not sensitive:
+            raise BadInput(f"{', '.join(given)} judge sensitive columns; name some with --sensitive")
+        if self.recursive_c is not None and self.recursive_l is None:
+            raise BadInput("--recursive-c needs --recursive-l")
+        return {
+            **{name: value for name, value in whole.items() if value is not None},
+            **{name: dict.fromkeys(sensitive, value) for name, value in given.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Other files that a verification needs: what distributions are compared with, who lives there, and
+    `column=file` for hierarchies."""
+
+    reference: Path | None = None
+    population: Path | None = None
+    population_count: str | None = None
+    hierarchies: tuple[str, ...] = ()
+
+
+def verify_file(
+    file: Path,
+    quasi_identifiers: Sequence[str],
+    sensitive: Sequence[str],
+    subject: str | None,
+    thresholds: Thresholds,
+    beside: Beside,
+    separator: str,
+) -> dict[str, Any]:
+    """The verifier's facts about a file, with what of the thresholds is `broken`."""
+    wanted = thresholds.by_figure(sensitive)
+    with input_errors():
+        frame = read_table(file, separator)
+        require_columns(frame, [*quasi_identifiers, *sensitive, *([subject] if subject else [])], file)
+        reference = None if beside.reference is None else read_table(beside.reference, separator)
+        population = _counted(beside.population, beside.population_count, separator)
+        orders: dict[str, list[str] | None] = {}
+        if thresholds.distance == "ordered":
+            for name in sensitive:
+                parts = [part.get_column(name) for part in (frame, reference) if part is not None]
+                is_text = all(part.dtype == pl.String for part in parts)
+                orders[name] = in_natural_order(pl.concat(parts)) if is_text else None
+        facts = verify(
+            frame,
+            quasi_identifiers,
+            sensitive,
+            subject,
+            recursive_l={} if thresholds.recursive_l is None else dict.fromkeys(sensitive, thresholds.recursive_l),
+            orders=orders,
+            hierarchies=_hierarchies(beside.hierarchies, sensitive),
+            reference=reference,
+            population=population,
+            population_count=beside.population_count,
+        )
+        return {**facts, "broken": check(facts, wanted)}
+
+
+def certificate_of_file(file: Path, policy_file: Path, report: Path, separator: str) -> dict[str, Any]:
+    """Whether the certificate in a report tells the truth about the table that was anonymised, by trying every
+    generalisation: `valid`, `nodes`, and what is `broken`."""
+    try:
+        read = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BadInput(f"{report.name} cannot be read; give the report that `merajut anonymise` wrote") from None
+    certificate = read.get("certificate") if isinstance(read, dict) else None
+    if not isinstance(certificate, dict):
+        raise BadInput(f"{report.name} holds no certificate; only an optimal search gives one")
+    with input_errors():
+        frame, policy, population = _opened(file, policy_file, separator)
+        answer = verify_certificate(frame, policy, certificate, population=population)
+    return {"valid": answer["valid"], "nodes": answer["nodes"], "broken": answer["problems"]}
+
+
+def _hierarchies(given: Iterable[str], sensitive: Sequence[str]) -> dict[str, pl.DataFrame]:
+    found = {}
+    for entry in given:
+        name, equals, path = entry.rpartition("=")
+        if not equals:
+            if len(sensitive) != 1:
+                raise BadInput("--hierarchy is column=file when there are several sensitive columns")
+            name = sensitive[0]
+        found[name] = read_hierarchy(Path(path))
+    return found
+
+
+# ── risk ─────────────────────────────────────────────────────────────────────────────────
+
+
+def risk_of_file(
+    file: Path,
+    quasi_identifiers: Sequence[str],
+    subject: str | None,
+    population: str | None,
+    population_count: str | None,
+    threshold: float,
+    limits: Sequence[str],
+    separator: str,
+) -> dict[str, Any]:
+    """Risk figures of a file, with what of the limits (`figure=number`) is exceeded (`broken`).
+
+    `population`: a number of people, or a file of them.
+    """
+    wanted = dict(_limit(entry) for entry in limits)
+    with input_errors():
+        frame = read_table(file, separator)
+        require_columns(frame, [*quasi_identifiers, *([subject] if subject else [])], file)
+        if population is not None and population.replace("_", "").isdecimal():
+            people: pl.DataFrame | int | None = int(population)
+        else:
+            people = _counted(None if population is None else Path(population), population_count, separator)
+        risk = assess_risk(
+            frame,
+            quasi_identifiers,
+            population=people,
+            population_count=population_count if isinstance(people, pl.DataFrame) else None,
+            threshold=threshold,
+            subject=subject,
+        )
+    return {**risk, "broken": exceeds(risk, wanted)}
+
+
+def _limit(entry: str) -> tuple[str, float]:
+    name, _, number = entry.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise BadInput("--limit is figure=number, such as prosecutor.highest=0.2") from None
+
+
+# ── showing ──────────────────────────────────────────────────────────────────────────────
+
+
+def lines(figures: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Figures as `name: value`, one a line, inner ones with the way to them."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from lines(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{name}: {', '.join(str(one) for one in value) or 'none'}"
+        else:
+            yield f"{prefix}{name}: {'no bound' if value is None else value}"
+
+
+def refuse_broken(figures: Mapping[str, Any]) -> None:
+    """Raises ProblemFound when thresholds or limits are broken."""
+    if figures["broken"]:
+        raise ProblemFound("; ".join(figures["broken"]))
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────
+
+
+def read_table(path: Path, separator: str) -> pl.DataFrame:
+    """A table of text columns from CSV, or as it is from Parquet. Raises BadInput; never quotes a value."""
+    kind = _kind(path)
+    try:
+        if kind == "parquet":
+            return _read_parquet(path)
+        frame = pl.read_csv(path, separator=separator, infer_schema=False)
+    except FileNotFoundError:
+        raise BadInput(f"{path.name} is not there") from None
+    except (OSError, pl.exceptions.PolarsError):
+        raise BadInput(
+            f"{path.name} cannot be read; it must be CSV in UTF-8 with a header and as many fields in each line, "
+            f"separated by {separator!r} (--separator)"
+        ) from None
+    if any(name.partition("_duplicated_")[0] in frame.columns for name in frame.columns if "_duplicated_" in name):
+        raise BadInput(f"{path.name} names a column twice; rename one of them")
+    return frame
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except FileNotFoundError:
+        raise BadInput(f"{path.name} is not there") from None
+    except (OSError, pl.exceptions.PolarsError):
+        raise BadInput(f"{path.name} cannot be read as Parquet") from None
+
+
+def _kind(path: Path) -> str:
+    name = path.name.lower()
+    if name.endswith(PARQUET):
+        return "parquet"
+    if name.endswith(CSV):
+        return "csv"
+    raise BadInput(f"{path.name}: tables are files ending in {', '.join((*CSV, *PARQUET))}")
+
+
+def _counted(path: Path | None, count: str | None, separator: str) -> pl.DataFrame | None:
+    """A population, its column of counts as whole numbers."""
+    if path is None:
+        return None
+    people = read_table(path, separator)
+    if count is None:
+        return people
+    require_columns(people, [count], path)
+    counted = people.get_column(count).cast(pl.Int64, strict=False)
+    if counted.null_count() or (counted < 0).any():
+        raise BadInput(f"{path.name}: column {count!r} does not hold whole numbers of people in every row")
+    return people.with_columns(counted)
+
+
+def require_columns(frame: pl.DataFrame, names: Sequence[str], path: Path) -> None:
+    """Raises BadInput unless all `names` are columns of `frame`."""
+    if missing := [name for name in names if name not in frame.columns]:
+        hint = "; is --separator right?" if frame.width == 1 and len(names) > 1 else ""
+        raise BadInput(f"{path.name} has no column {', '.join(dict.fromkeys(missing))}{hint}")
+
+
+def _check_targets(file: Path, targets: Targets) -> None:
+    if _kind(targets.out) == "csv" and targets.out.name.lower().endswith(".gz"):
+        raise BadInput("a release is written as .csv or .parquet")
+    paths = [path for path in (targets.out, targets.report) if path is not None]
+    if len({path.resolve() for path in [file, *paths]}) != len(paths) + 1:
+        raise BadInput("FILE, --out and --report must be different files")
+    for path in paths:
+        if not path.parent.is_dir():
+            raise BadInput(f"the folder of {path.name} is not there; create it first")
+        if path.is_dir() or (path.exists() and not targets.is_forced):
+            raise BadInput(f"{path.name} is there already; --force replaces it")
+
+
+def _write(frame: pl.DataFrame, report: Mapping[str, Any], targets: Targets, separator: str) -> None:
+    """Both files beside their places first, then moved there."""
+    moves: list[tuple[Path, Path]] = []
+    try:
+        part = targets.out.with_name(f".{targets.out.name}.{os.getpid()}.part")
+        moves.append((part, targets.out))
+        if _kind(targets.out) == "parquet":
+            frame.write_parquet(part)
+        else:
+            frame.write_csv(part, separator=separator)
+        if targets.report is not None:
+            part = targets.report.with_name(f".{targets.report.name}.{os.getpid()}.part")
+            moves.append((part, targets.report))
+            part.write_text(as_json(report) + "\n", encoding="utf-8")
+        for made, place in moves:
+            made.replace(place)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BadInput(
+            f"the release cannot be written ({type(error).__name__}); see room and rights of the folder, and "
+            "write columns with an inner structure as Parquet"
+        ) from None
+    finally:
+        for made, _ in moves:
+            made.unlink(missing_ok=True)
+
+
+def as_json(figures: Mapping[str, Any]) -> str:
+    return json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,114 @@
+"""Protection levels: what rows about people must keep at least, by whom they are about, class and purpose.
+
+Belongs here: the levels of `levels.yaml`, which one a dataset needs, and what it lacks. Does not belong
+here: what a dataset keeps beyond that, which its stakeholder's policy says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from merajut_assets.contracts.base import PrivacyClass, Subject, TableContract
+from merajut_assets.policies.stakeholder import DIRECTORY, Microdata, StakeholderPolicy, Strict, parse_document
+
+LEVELS = "levels"
+Name = Literal["maximum", "high", "standard"]
+Region = Literal["village", "district", "regency", "province"]
+# Kemendagri's codes from the finest level of a hierarchy of kind `codes` upwards.
+REGIONS: tuple[Region, ...] = ("village", "district", "regency", "province")
+
+
+class Level(Strict):
+    """Least k; least number of values and largest distance of sensitive columns; the finest region; how many
+    quasi-identifiers at most; for statistics the largest ε of a release and δ (None: the budget decides)."""
+
+    k: int = Field(ge=2)
+    l: int = Field(ge=2)  # noqa: E741 (the model's own name)
+    t: float = Field(gt=0, le=1)
+    finest_region: Region
+    quasi_identifiers: int = Field(ge=1)
+    epsilon: float | None = Field(default=None, gt=0)
+    delta: float | None = Field(default=None, gt=0, lt=1)
+
+
+class Choice(Strict):
+    subject: Subject | None = None
+    classification: PrivacyClass | None = None
+    purpose: str | None = None
+    level: Name
+
+
+class Levels(Strict):
+    levels: dict[Name, Level]
+    choice: tuple[Choice, ...]
+    close: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _everything_has_a_level(self) -> Levels:
+        if missing := {one.level for one in self.choice} - set(self.levels):
+            raise ValueError(f"choice names level(s) {', '.join(sorted(missing))} that are not declared")
+        last = self.choice[-1] if self.choice else None
+        if last is None or (last.subject, last.classification, last.purpose) != (None, None, None):
+            raise ValueError("the last entry of choice must fit everything")
+        return self
+
+    def needed(self, contract: TableContract, purpose: str) -> Name:
+        """The level that a dataset needs when people agreed to `purpose`."""
+        classes = {column.privacy for column in contract.columns}
+        return next(
+            one.level
+            for one in self.choice
+            if (one.subject is None or one.subject in contract.subjects)
+            and (one.classification is None or one.classification in classes)
+            and (one.purpose is None or one.purpose == purpose)
+        )
+
+
+@cache
+def protection_levels() -> Levels:
+    """The levels of `levels.yaml`. Raises StakeholderPolicyError when they contradict themselves."""
+    return parse_document(Levels, (DIRECTORY / f"{LEVELS}.yaml").read_text(encoding="utf-8"), LEVELS)
+
+
+def level_problems(policy: StakeholderPolicy, contract: TableContract, levels: Levels | None = None) -> Iterator[str]:
+    """What a dataset of rows about people keeps less than its level asks, in words with the remedy."""
+    dataset = policy.datasets[contract.name]
+    if not isinstance(dataset, Microdata):
+        return
+    known = levels or protection_levels()
+    name = known.needed(contract, policy.consent_purpose)
+    level, privacy = known.levels[name], dataset.privacy
+    needs = f"needs the protection level {name}"
+    if privacy.k < level.k:
+        yield f"{needs}: k of at least {level.k}, not {privacy.k}"
+    if len(privacy.quasi_identifiers) > level.quasi_identifiers:
+        yield f"{needs}: {level.quasi_identifiers} quasi-identifiers at most, not {len(privacy.quasi_identifiers)}"
+    for column, spec in privacy.quasi_identifiers.items():
+        finest = REGIONS.index(level.finest_region)
+        if spec.codes is not None and spec.least_level < finest:
+            yield f"{needs}: {column} no finer than {level.finest_region} (least_level {finest})"
+    for declared in contract.columns:
+        if declared.privacy is not PrivacyClass.SENSITIVE:
+            continue
+        rule = privacy.sensitive.get(declared.name)
+        diversity = rule.l_diversity if rule is not None else None
+        if diversity is None or diversity.l < level.l:
+            yield f"{needs}: l-diversity of {level.l} or more for the sensitive column {declared.name}"
+        closeness = rule.t_closeness if rule is not None else None
+        if declared.name in known.close and (closeness is None or closeness.t > level.t):
+            yield f"{needs}: t-closeness of {level.t:g} or less for the sensitive column {declared.name}"
+
+
+def budget_problems(policy: StakeholderPolicy, levels: Levels | None = None) -> Iterator[str]:
+    """Budgets that are larger than the stakeholder's own protection level allows."""
+    level = (levels or protection_levels()).levels[policy.protection_level]
+    for category, budget in policy.budget.items():
+        if level.epsilon is not None and budget.epsilon_per_release > level.epsilon:
+            yield (
+                f"{policy.stakeholder} has the protection level {policy.protection_level}: ε of {category} may be "
+                f"{level.epsilon:g} per release at most, not {budget.epsilon_per_release:g}"
+            )

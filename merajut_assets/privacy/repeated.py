@@ -1,0 +1,173 @@
+"""The best release beside earlier ones: the search of `lattice`, with rows left out for the sake of the past.
+
+Belongs here: which rows a generalisation may publish so that the release holds by itself and together with
+what was published before, and the generalisation that costs least under that. Does not belong here: what an
+attacker with several releases can tell (`history`).
+
+Rows are left out one by one, so that a task here has a tuple per row. Leaving some out for company is not
+monotone, so that nodes are tried in the order of their lower bounds until no bound is below the best value;
+a node leaves early only where it, and with it every finer one, loses too much already as a release alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+import numpy as np
+
+from merajut_assets.privacy.classes import Node, base_grouping, class_numbers, group, judge
+from merajut_assets.privacy.history import Diversity, Past, fewest_candidates, safe_together
+from merajut_assets.privacy.lattice import BOUND, Search
+from merajut_assets.privacy.metrics import Metric, Tally, tally
+from merajut_assets.privacy.problem import Flags, Integers, Problem
+
+HISTORY = "history"
+NONE = -1
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a release has to hold out beside: the past of its rows, their sensitive values, which rows (rows,)
+    may be published at all, and what the attacker knows."""
+
+    past: Past
+    diversities: tuple[Diversity, ...]
+    permitted: Flags
+    presence_known: bool
+
+    def safe(self, keys: Integers, kept: Flags, k: int) -> Flags:
+        return safe_together(
+            self.past, keys, kept & self.permitted, k, self.diversities, presence_known=self.presence_known
+        )
+
+
+@dataclass
+class RepeatedSolution:
+    """The best release: `levels` of the node and the class of each row (rows,), -1 where it is left out; None
+    without a solution. `candidates`: the fewest of any subject, over all releases, as the attacker is assumed and
+    for one who also knows who was absent. `left_out`: rows that would
+    stay if there were no past. `pruned`: nodes that were not evaluated, by rule."""
+
+    levels: Node | None = None
+    class_of_row: Integers | None = None
+    tally: Tally | None = None
+    metric: float = float("inf")
+    candidates: int = 0
+    candidates_presence_known: int = 0
+    left_out: int = 0
+    lattice_size: int = 0
+    nodes_checked: int = 0
+    pruned: dict[str, int] = field(default_factory=dict)
+
+
+def search_beside(problem: Problem, metric: Metric, beside: Beside, k: int) -> RepeatedSolution:
+    """The node with the least metric among all that may be published beside the past (see `Beside`).
+
+    `problem` has one tuple per row. Equal values: fewer rows left out, then the node itself decides.
+    """
+    if problem.rows == 0:
+        return RepeatedSolution()
+    lattice = Search(problem, metric)
+    best = RepeatedSolution(lattice_size=lattice.flat_open.size)
+    for number in np.argsort(lattice.flat_bound, kind="stable").tolist():
+        if lattice.flat_bound[number] > best.metric + metric.tie(best.metric):
+            break
+        if not lattice.flat_open[number]:
+            continue
+        lattice.flat_open[number] = False
+        best.nodes_checked += 1
+        node = lattice.full_node(number)
+        alone = _standing(problem, node, None, k)
+        if isinstance(alone, str):
+            lattice.close(tuple(slice(0, level + 1) for level in lattice.node_at(number)), alone)
+            continue
+        kept = _standing(problem, node, beside, k)
+        if not isinstance(kept, str):
+            _offer(best, problem, metric, node, kept, beside, int(alone.sum() - kept.sum()))
+    best.pruned = dict(lattice.solution.pruned)
+    if bounded := int(lattice.flat_open.sum()):
+        best.pruned[BOUND] = bounded
+    return best
+
+
+def _standing(problem: Problem, node: Node, beside: Beside | None, k: int) -> Flags | str:
+    """The rows (rows,) that `node` may publish, beside the past if one is given; the name of the requirement
+    for which more would have to be left out than allowed."""
+    keys = class_numbers(problem, node)
+    kept = np.ones(problem.rows, dtype=bool)
+    while True:
+        left = _only(problem, kept)
+        if left.rows == 0:
+            return HISTORY
+        base = base_grouping(left)
+        classes = group(left, node, base)
+        verdict = judge(left, classes, base)
+        if verdict.blame is not None:
+            return verdict.blame
+        failing = classes.members[verdict.failing & (classes.rows > 0)]
+        safe = kept & ~np.isin(keys, keys[failing])
+        if beside is not None:
+            safe = beside.safe(keys, safe, k)
+        if int(problem.rows - safe.sum()) > problem.allowed:
+            return HISTORY if beside is not None else problem.requirements[0].name
+        if (safe == kept).all():
+            return safe
+        kept = safe
+
+
+def _only(problem: Problem, kept: Flags) -> Problem:
+    """The task with the `kept` rows (rows,) alone; what may still be suppressed becomes less."""
+    if kept.all():
+        return problem
+    sources = tuple(
+        replace(
+            source,
+            tuples=source.tuples[kept[source.tuples]],
+            values=source.values[kept[source.tuples]],
+            counts=source.counts[kept[source.tuples]],
+        )
+        for source in problem.sources
+    )
+    return replace(
+        problem,
+        counts=np.where(kept, problem.counts, 0),
+        sources=sources,
+        limit=problem.limit - int(problem.counts[~kept].sum()),
+    )
+
+
+def _offer(
+    best: RepeatedSolution, problem: Problem, metric: Metric, node: Node, kept: Flags, beside: Beside, left_out: int
+) -> None:
+    keys = class_numbers(problem, node)
+    classes = np.where(kept, keys, NONE)
+    levels = np.tile(np.array(node, dtype=np.int64), (problem.tuples, 1))
+    found = tally(problem, levels, classes)
+    value = metric.of(found, problem.attributes)
+    if best.tally is not None:
+        tie = metric.tie(best.metric)
+        if value > best.metric + tie or (value >= best.metric - tie and found.suppressed >= best.tally.suppressed):
+            return
+    best.levels, best.class_of_row, best.tally, best.metric, best.left_out = node, classes, found, value, left_out
+    best.candidates = fewest_candidates(beside.past, keys, kept, presence_known=beside.presence_known)
+    best.candidates_presence_known = fewest_candidates(beside.past, keys, kept, presence_known=True)
+
+
+def why_not_beside(problem: Problem, beside: Beside, k: int) -> dict[str, Any]:
+    """`reason` and `feasible_with`, where the past is what leaves no solution."""
+    top = tuple(attribute.levels - 1 for attribute in problem.attributes)
+    kept = _standing(replace(problem, limit=problem.rows), top, beside, k)
+    if isinstance(kept, str):
+        return {
+            "reason": "beside the earlier releases no row can be published, even at the coarsest levels",
+            "feasible_with": {},
+        }
+    gone = int(problem.rows - kept.sum())
+    share = (Decimal(gone) / Decimal(problem.rows)).quantize(Decimal("0.000001"), rounding=ROUND_CEILING)
+    return {
+        "reason": f"beside the earlier releases {gone} of {problem.rows} rows would have to be suppressed at the "
+        f"coarsest levels and {problem.limit} may be",
+        "feasible_with": {"suppression_limit": float(share)},
+    }

@@ -1,0 +1,64 @@
+"""DuckDB for the verifier: frames under names of its own, queries whose errors quote nothing.
+
+Belongs here: how frames get into a database and rows out of it. Does not belong here: what is asked
+(`verify`, `verify_models`, `verify_join`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+
+class VerificationError(ValueError):
+    """The frame cannot be verified as asked. Names columns, never values."""
+
+
+def require_columns(frame: pl.DataFrame, columns: Sequence[str], dataset: str) -> None:
+    if missing := [name for name in columns if name not in frame.columns]:
+        raise VerificationError(f"{dataset}: column(s) {', '.join(missing)} are not in the frame")
+
+
+def renamed(frame: pl.DataFrame, **groups: Sequence[str]) -> pa.Table:
+    """Columns under names of our own (`q0`, `q1`, … for `q=[…]`): the data's could be anything, and DuckDB
+    takes names that differ in capitals only for the same. `row` is there so that rows count without any."""
+    columns = [
+        pl.col(name).alias(f"{group}{place}") for group, names in groups.items() for place, name in enumerate(names)
+    ]
+    return frame.select(*columns, pl.repeat(0, pl.len(), dtype=pl.UInt8).alias("row")).to_arrow()
+
+
+def keys(width: int) -> str:
+    return "".join(f"q{place}, " for place in range(width))
+
+
+def by_keys(width: int) -> str:
+    return f"GROUP BY {keys(width)[:-2]}" if width else ""
+
+
+@contextmanager
+def opened(tables: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyConnection]:
+    # Without a temporary directory DuckDB cannot spill rows in plain text; it runs out of memory instead.
+    with duckdb.connect(":memory:", config={"temp_directory": ""}) as database:
+        for name, table in tables.items():
+            database.register(name, table)
+        yield database
+
+
+def run(database: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
+    try:
+        return database.execute(sql)
+    except duckdb.Error as error:
+        # DuckDB's messages may quote values.
+        raise VerificationError(f"the verification query failed ({type(error).__name__})") from None
+
+
+def first_row(database: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    row = run(database, sql).fetchone()
+    assert row is not None  # every query asked here aggregates
+    return tuple(row)

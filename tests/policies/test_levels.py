@@ -1,0 +1,91 @@
+"""Protection levels: which one a dataset needs, and that nothing weaker is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import TableContract
+from merajut_assets.policies.levels import Levels, budget_problems, level_problems, protection_levels
+from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
+from merajut_assets.privacy.policy import Policy
+
+
+def of(stakeholder: str, name: str) -> tuple[StakeholderPolicy, TableContract]:
+    return stakeholder_policies()[stakeholder], registry.protected_dataset(stakeholder, name)
+
+
+def changed(policy: StakeholderPolicy, name: str, **changes: Any) -> StakeholderPolicy:
+    dataset = policy.microdata[name]
+    privacy = Policy.model_validate({**dataset.privacy.model_dump(exclude_none=True), **changes})
+    datasets = {**policy.datasets, name: dataset.model_copy(update={"privacy": privacy})}
+    return policy.model_copy(update={"datasets": datasets})
+
+
+def test_the_levels_in_force_are_met() -> None:
+    """What is shipped must hold by its own rules."""
+    for policy in stakeholder_policies().values():
+        assert list(budget_problems(policy)) == []
+        for name in policy.microdata:
+            assert list(level_problems(policy, registry.protected_dataset(policy.stakeholder, name))) == []
+
+
+def test_maximum_is_what_the_seeds_say() -> None:
+    """k = 50, ε = 0.1, δ = 1e-5 and districts are requirements, not our choice."""
+    maximum = protection_levels().levels["maximum"]
+    assert (maximum.k, maximum.epsilon, maximum.delta, maximum.finest_region) == (50, 0.1, 1e-5, "regency")
+
+
+@pytest.mark.parametrize(
+    ("stakeholder", "name", "purpose", "level"),
+    [
+        ("government", "child_summary", "government_reporting", "standard"),
+        ("academia", "research_child", "research", "high"),
+        ("academia", "research_child", "analytics", "maximum"),
+        ("business", "donor_segment", "analytics", "standard"),
+    ],
+)
+def test_classification_and_purpose_choose_the_level(stakeholder: str, name: str, purpose: str, level: str) -> None:
+    """Rows about children for any purpose that is not named get the strongest level."""
+    assert protection_levels().needed(of(stakeholder, name)[1], purpose) == level
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"k": 9}, "k of at least 10"),
+        ({"sensitive": {"diagnosis_group": {"l_diversity": {"l": 2}, "t_closeness": {"t": 0.4}}}}, "l-diversity of 3"),
+        ({"sensitive": {"diagnosis_group": {"l_diversity": {"l": 3}}}}, "t-closeness of 0.4"),
+        ({"sensitive": {}}, "for the sensitive column abuse_type"),
+        ({"quasi_identifiers": {"region_code": {"codes": "wilayah"}}}, "no finer than province"),
+    ],
+)
+def test_a_dataset_weaker_than_its_level_is_named(changes: dict[str, Any], problem: str) -> None:
+    """A policy that is edited to be weaker must not load: the level is what was promised for such rows."""
+    policy, contract = of("academia", "research_child")
+    problems = list(level_problems(changed(policy, "research_child", **changes), contract))
+    assert any(problem in one for one in problems)
+
+
+def test_rows_about_children_for_analytics_need_the_maximum() -> None:
+    """A business that gets rows about children by mistake would find k of 50 missing."""
+    policy, contract = of("academia", "research_child")
+    other = policy.model_copy(update={"consent_purpose": "analytics"})
+    problems = " ".join(level_problems(other, contract))
+    assert "k of at least 50" in problems
+    assert "3 quasi-identifiers at most" in problems
+
+
+def test_a_budget_above_the_level_is_named() -> None:
+    """At maximum the ε of the seeds is a limit for statistics, too."""
+    policy = stakeholder_policies()["media"].model_copy(update={"protection_level": "maximum"})
+    assert any("ε of public may be 0.1" in problem for problem in budget_problems(policy))
+
+
+def test_levels_that_leave_something_without_a_level_are_refused() -> None:
+    """A dataset that no entry fits would have no level at all."""
+    document = protection_levels().model_dump(mode="json")
+    with pytest.raises(ValueError, match="must fit everything"):
+        Levels.model_validate({**document, "choice": document["choice"][:-1]})

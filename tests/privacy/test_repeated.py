@@ -1,0 +1,203 @@
+"""Monthly releases through `anonymise`, judged from the published frames alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from merajut_assets.privacy import Policy, PolicyError, Release, anonymise, verify
+from merajut_assets.privacy.history import RELEASE, signatures
+
+KEY = bytes(range(32))
+K, L = 4, 2
+
+
+def policy(**changes: Any) -> Policy:
+    return Policy.model_validate(
+        {
+            "subject": "child",
+            "k": K,
+            "suppression_limit": 0.4,
+            "quasi_identifiers": {
+                "sex": {"prefix": [1, 0]},
+                "district": {"codes": "wilayah", "least_level": 2},
+                "birth": {"date": ["quarter", "year", "5y", "*"]},
+            },
+            "sensitive": {"reason": {"l_diversity": {"kind": "distinct", "l": L}}},
+            **changes,
+        }
+    )
+
+
+def children(count: int, generator: np.random.Generator, prefix: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "child": [f"{prefix}{number}" for number in range(count)],
+            "sex": generator.choice(["F", "M"], count),
+            "district": generator.choice(["31.71", "31.72", "32.01", "32.02"], count),
+            "birth": pl.Series(
+                [f"{year}-{month:02d}-15" for year, month in zip(
+                    generator.integers(2012, 2022, count), generator.integers(1, 13, count), strict=True
+                )]
+            ).str.to_date(),
+            "reason": generator.choice(["loss", "need", "study"], count),
+        }
+    )  # fmt: skip
+
+
+def months(seed: int, count: int, number: int) -> list[pl.DataFrame]:
+    """A population of which each month some leave, some come and some move."""
+    generator = np.random.default_rng(seed)
+    world, frames = children(count, generator, "a"), []
+    for month in range(number):
+        if month:
+            world = world.filter(pl.Series(generator.random(world.height) > 0.05))
+            moved = pl.Series(generator.random(world.height) < 0.03)
+            world = world.with_columns(
+                district=pl.when(moved).then(pl.lit("32.02")).otherwise(pl.col("district")),
+                reason=pl.when(moved).then(pl.lit("study")).otherwise(pl.col("reason")),
+            )
+            world = pl.concat([world, children(count // 15, generator, f"n{month}x")])
+        frames.append(world)
+    return frames
+
+
+def publish(frames: list[pl.DataFrame], rules: Policy) -> list[Release]:
+    """Each month beside all earlier ones that were published."""
+    history = signatures(_nothing(frames[0]), rules, KEY).with_columns(pl.lit("").alias(RELEASE))
+    releases = []
+    for month, frame in enumerate(frames):
+        release = anonymise(frame, rules, history=history)
+        releases.append(release)
+        if release.frame is not None:
+            kept = signatures(release.frame, rules, KEY).with_columns(pl.lit(f"{month:02d}").alias(RELEASE))
+            history = pl.concat([history, kept.select(history.columns)])
+    return releases
+
+
+def _nothing(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.clear().with_columns(pl.col("birth").cast(pl.String))
+
+
+def fewest(releases: list[Release], presence_known: bool) -> tuple[int, int]:
+    """The fewest candidates of any child and the fewest values among them, told from published rows alone."""
+    published = []
+    for release in releases:
+        if release.frame is not None:
+            rows = release.frame.iter_rows(named=True)
+            published.append(
+                {row["child"]: ((row["sex"], row["district"], row["birth"]), row["reason"]) for row in rows}
+            )
+    least_candidates, least_values = 10**9, 10**9
+    everybody = set().union(*published)
+    for child in everybody:
+        who = set(everybody)
+        for month in published:
+            if child in month:
+                who &= {other for other, (labels, _) in month.items() if labels == month[child][0]}
+            elif presence_known:
+                who -= month.keys()
+        least_candidates = min(least_candidates, len(who))
+        for month in published:
+            if child in month:
+                least_values = min(least_values, len({month[other][1] for other in who}))
+    return least_candidates, least_values
+
+
+@pytest.mark.parametrize("presence", ["known", "unknown"])
+def test_every_child_keeps_k_candidates_and_m_values_over_a_year_quarter(presence: str) -> None:
+    """Without judging months together, three of them single children out, each being 4-anonymous by itself."""
+    frames = months(seed=7, count=400, number=4)
+    rules = policy(presence=presence)
+    releases = publish(frames, rules)
+    assert sum(release.frame is not None for release in releases) >= 2
+    candidates, values = fewest(releases, presence == "known")
+    assert candidates >= K
+    assert values >= L
+    alone = [anonymise(frame, rules) for frame in frames]
+    assert fewest(alone, presence == "known")[0] < K
+
+
+def test_a_release_beside_others_holds_by_itself_too() -> None:
+    """Rows are left out one by one here, after which each class must still have k children and l values."""
+    for release in publish(months(seed=3, count=400, number=3), policy()):
+        assert release.frame is not None
+        facts = verify(release.frame, policy().class_columns, ["reason"], "child", k=K)
+        assert facts["k"] >= K
+        assert facts["l"]["reason"] >= L
+        assert release.report["suppressed"] <= 0.4 * release.report["rows"]
+        assert release.report["candidates"] >= K
+
+
+@pytest.mark.parametrize("presence_known", [True, False])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(20, 120))
+def test_any_sequence_of_months_keeps_candidates(seed: int, count: int, presence_known: bool) -> None:
+    """Small worlds leave and come in ways that large ones rarely do."""
+    rules = policy(presence="known" if presence_known else "unknown", suppression_limit=0.9)
+    releases = [release for release in publish(months(seed, count, 4), rules) if release.frame is not None]
+    if releases:
+        assert fewest(releases, presence_known)[0] >= K
+
+
+def test_an_empty_history_changes_nothing() -> None:
+    """The first release must be the one that would be made without a history."""
+    frame = months(seed=1, count=300, number=1)[0]
+    first, alone = publish([frame], policy())[0], anonymise(frame, policy())
+    assert first.frame is not None
+    assert alone.frame is not None
+    assert first.report["transformation"] == alone.report["transformation"]
+    assert first.frame.equals(alone.frame)
+
+
+def test_partitions_are_judged_together() -> None:
+    """A child that moves to the other jurisdiction is neither absent nor new; it must not be told by that."""
+    frames = [
+        frame.with_columns(
+            land=pl.when(pl.col("district").str.starts_with("31")).then(pl.lit("A")).otherwise(pl.lit("B"))
+        )
+        for frame in months(seed=5, count=400, number=3)
+    ]
+    rules = policy(exact=("land",), suppression_limit=0.6)
+    releases = publish(frames, rules)
+    assert sum(release.frame is not None for release in releases) >= 2
+    assert fewest([release for release in releases if release.frame is not None], True)[0] >= K
+
+
+def test_what_cannot_be_published_beside_the_past_is_refused_with_the_reason() -> None:
+    """A steward must see that it is the past that forbids a release, and what would allow it."""
+    frames = months(seed=2, count=120, number=3)
+    releases = publish(frames, policy(suppression_limit=0.0))
+    refused = next(release for release in releases if release.frame is None)
+    assert "beside the earlier releases" in refused.report["reason"]
+    limit = refused.report["feasible_with"]["suppression_limit"]
+    eased = policy(suppression_limit=limit)
+    assert all(release.frame is not None for release in publish(frames[:2], eased))
+
+
+@pytest.mark.parametrize("changes", [{"subject": None}, {"search": "local"}, {"k_map": {"k": 5}}])
+def test_what_the_past_cannot_be_combined_with_is_refused(changes: dict[str, Any]) -> None:
+    """A requirement that is silently not judged would be believed to hold."""
+    frame = months(seed=2, count=50, number=1)[0]
+    history = signatures(_nothing(frame), policy(), KEY).with_columns(pl.lit("").alias(RELEASE))
+    with pytest.raises(PolicyError):
+        anonymise(frame, policy(**changes), history=history)
+
+
+def test_signatures_hold_no_value_of_the_release() -> None:
+    """What the ledger keeps must not be a copy of what was published."""
+    frame = months(seed=4, count=200, number=1)[0]
+    release = anonymise(frame, policy())
+    assert release.frame is not None
+    kept = signatures(release.frame, policy(), KEY)
+    texts = set(kept.select("class", "reason").to_series(0)) | set(kept.get_column("reason"))
+    assert all(len(text) == 32 for text in texts)
+    other = signatures(release.frame, policy(), bytes(reversed(KEY)))
+    assert not set(kept.get_column("class")) & set(other.get_column("class"))
+    classes = release.frame.select(policy().class_columns).unique().height
+    assert kept.get_column("class").n_unique() == classes
