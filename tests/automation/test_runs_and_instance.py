@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,13 +77,21 @@ from pathlib import Path
 from merajut_assets.automation.instance import WAREHOUSE_POOL, open_instance
 from resources.settings import Settings
 
+data, is_first = Path(sys.argv[1]), sys.argv[2] == "first"
+
 @dg.asset(pool=WAREHOUSE_POOL)
 def written():
     began = time.time()
-    time.sleep(3)
+    if is_first:
+        (data / "begun").touch()
+        while not (data / "asking").exists():
+            time.sleep(0.05)
+        time.sleep(3)
     print(began, time.time())
 
-with open_instance(Settings(data_directory=Path(sys.argv[1]))) as instance:
+with open_instance(Settings(data_directory=data)) as instance:
+    if not is_first:
+        (data / "asking").touch()
     dg.materialize([written], instance=instance)
 """
 
@@ -91,13 +100,20 @@ with open_instance(Settings(data_directory=Path(sys.argv[1]))) as instance:
 def test_warehouse_writers_of_two_runs_do_not_overlap(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     """A DuckDB file has one writer; a pool that the in-process executor ignored would be decoration.
 
-    Two processes, because two runs in threads of one process block each other in Dagster's set-up of logging.
+    Two processes, because two runs in threads of one process block each other in Dagster's set-up of logging. The
+    second begins while the first holds the slot: two that ask in the same instant can both get it from SQLite, and
+    then it is the warehouse's own lock that parts them.
     """
-    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
-    writers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=REPOSITORY)
-        for _ in range(2)
-    ]
+
+    def start(turn: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", _WRITER, str(tmp_path), turn]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=REPOSITORY)
+
+    writers = [start("first")]
+    ends = time.monotonic() + 120
+    while not (tmp_path / "begun").exists() and time.monotonic() < ends:
+        time.sleep(0.05)
+    writers.append(start("second"))
     outputs = [writer.communicate(timeout=120)[0] for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0]
     spans = sorted(tuple(float(moment) for moment in output.split()[-2:]) for output in outputs)
