@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any
 
 import dagster as dg
@@ -16,17 +15,7 @@ import polars as pl
 
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Column, System, TableContract
-
-
-class PrivacyStep(StrEnum):
-    """How an asset protects what passes through it."""
-
-    PSEUDONYMISE = "pseudonymise"
-    GENERALISE = "generalise"
-    DP_RELEASE = "dp_release"
-    DISCLOSURE_CONTROL = "disclosure_control"
-    DROP = "drop"
-
+from merajut_assets.privacy.steps import PrivacyStep
 
 KINDS = {
     "raw": {"polars", "parquet"},

@@ -39,9 +39,11 @@ app = typer.Typer(
 publish_app = typer.Typer(no_args_is_help=True, help="Look at publications and go back to an earlier one.")
 audit_app = typer.Typer(no_args_is_help=True, help="Verify and read the audit log.")
 keys_app = typer.Typer(no_args_is_help=True, help="Look after the keys.")
+lineage_app = typer.Typer(no_args_is_help=True, help="Prove, ask and show where columns come from and go.")
 _DAILY, _RIGHTS, _TRUST = "Every day", "People's rights", "Looking after it"
 app.add_typer(publish_app, name="publish", rich_help_panel=_DAILY)
 app.add_typer(audit_app, name="audit", rich_help_panel=_TRUST)
+app.add_typer(lineage_app, name="lineage", rich_help_panel=_TRUST)
 app.add_typer(keys_app, name="keys", rich_help_panel=_TRUST)
 
 _WIDTH_OF_FILES = 140
@@ -80,6 +82,14 @@ class Distance(StrEnum):
     EQUAL = "equal"
     ORDERED = "ordered"
     HIERARCHICAL = "hierarchical"
+
+
+class Form(StrEnum):
+    """What a lineage can be shown as; a test holds them together with the command's."""
+
+    SVG = "svg"
+    MERMAID = "mermaid"
+    JSON = "json"
 
 
 class Reason(StrEnum):
@@ -521,6 +531,61 @@ def rotate_keys() -> None:
             version = lakehouse.vault.rotate()
             lakehouse.audit.append("keys.rotated", version=version)
         _console().print(f"master key version {version} is in force; back up vault and master.key", highlight=False)
+
+
+# ── lineage ──────────────────────────────────────────────────────────────────────────────
+
+
+@lineage_app.command("prove")
+def prove_lineage(
+    manifest: Annotated[
+        Path | None, typer.Option(help="A compiled dbt manifest. Default: the prepared one.", dir_okay=False)
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(help="Demand the evidence of this release, too. Default: structure only.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that nothing personal leaves without a privacy step that the stakeholder's policy allows for it.
+
+    Exit code 0 and one line when the proof holds; 2 and the offending paths, shortest first, when it does not.
+    Without --release no data are needed.
+    """
+    with clean_exit():
+        from merajut_assets.command import lineage
+
+        found = lineage.proof(_lakehouse(), manifest, release)
+        typer.echo(lineage.proof_text(found, as_json))
+        raise typer.Exit(0 if found.holds else BAD_INPUT)
+
+
+@lineage_app.command("impact")
+def impact_of_column(
+    column: Annotated[str, typer.Argument(help="A column, such as raw/panti/children.birth_date.")],
+    as_json: AsJson = False,
+) -> None:
+    """List what a change of a column reaches: columns, marts, published files, and how many people it is about."""
+    with clean_exit():
+        from merajut_assets.command import lineage
+
+        found = lineage.impact(column)
+        people = lineage.people_of(_lakehouse(), found.subjects)
+        if as_json:
+            typer.echo(json.dumps(lineage.impact_facts(found, people), indent=1))
+        else:
+            typer.echo("\n".join(lineage.impact_lines(found, people)))
+
+
+@lineage_app.command("show")
+def show_lineage(
+    asset: Annotated[str, typer.Argument(help="An asset, such as mart/media/campaign_metrics.")],
+    form: Annotated[Form, typer.Option("--format", help="What to write to standard output.")] = Form.SVG,
+) -> None:
+    """Draw where an asset comes from, from the sources on: one A4 sheet, grouped by layer, sensitivity coloured."""
+    with clean_exit():
+        from merajut_assets.command import lineage
+
+        typer.echo(lineage.show(asset, lineage.Format(form.value)))
 
 
 # ── what the commands share ──────────────────────────────────────────────────────────────

@@ -41,7 +41,7 @@ class Environment(StrEnum):
 class Settings:
     """One installation. `data_directory` holds everything made at run time except the shipped data.
 
-    `panti_database_url` and `alert_webhook` may carry a password, so they stay out of the representation.
+    What may carry a password or is one stays out of the representation.
     """
 
     data_directory: Path = REPOSITORY / "data"
@@ -50,6 +50,8 @@ class Settings:
     alert_webhook: str | None = field(default=None, repr=False)
     alert_email: str | None = field(default=None, repr=False)
     smtp_host: str | None = None
+    openlineage_url: str | None = field(default=None, repr=False)
+    openlineage_key: str | None = field(default=None, repr=False)
     dispute_window_days: int = 30
     published_versions_kept: int = 3
 
@@ -65,6 +67,8 @@ class Settings:
             alert_webhook=given.get("MERAJUT_ALERT_WEBHOOK") or None,
             alert_email=given.get("MERAJUT_ALERT_EMAIL") or None,
             smtp_host=given.get("MERAJUT_SMTP_HOST") or None,
+            openlineage_url=given.get("MERAJUT_OPENLINEAGE_URL") or None,
+            openlineage_key=given.get("MERAJUT_OPENLINEAGE_KEY") or None,
         )
 
     @property
@@ -98,8 +102,18 @@ class Settings:
         return self.data_directory / "compliance" / "erasures" / "tombstones"
 
     @property
+    def lineage_reports(self) -> Path:
+        """Pages about where each mart comes from: names and numbers, so they need no key."""
+        return self.data_directory / "compliance" / "lineage"
+
+    @property
     def audit_log(self) -> Path:
         return self.data_directory / "audit" / "audit.jsonl"
+
+    @property
+    def lineage_events(self) -> Path:
+        """OpenLineage events by day, and how far they were delivered."""
+        return self.data_directory / "openlineage"
 
     @property
     def ledger(self) -> Path:

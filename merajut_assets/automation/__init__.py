@@ -15,6 +15,7 @@ import dagster as dg
 from merajut_assets.automation.continuation import build_continuation_sensor
 from merajut_assets.automation.housekeeping import housekeeping
 from merajut_assets.automation.jobs import ASSET_JOBS, RELEASE, SYNC, ExecutableJob, build_asset_job
+from merajut_assets.automation.lineage_events import LoadGraph, build_lineage_events_sensor
 from merajut_assets.automation.schedules import TIMETABLES, Clock, build_schedule
 from merajut_assets.automation.sensors import (
     LoadSettings,
@@ -43,12 +44,16 @@ def is_switched_on(variables: Mapping[str, str] | None = None) -> bool:
 
 
 def build_automation(
-    load_settings: LoadSettings = Settings.load, clock: Clock = utc_now, switched_on: bool | None = None
+    load_settings: LoadSettings = Settings.load,
+    clock: Clock = utc_now,
+    switched_on: bool | None = None,
+    *,
+    load_graph: LoadGraph,
 ) -> Automation:
     """All jobs, schedules and sensors. Touches neither disk nor network.
 
-    `load_settings` and `clock` are asked at every tick, not now. `switched_on` overrides the environment's
-    MERAJUT_AUTOMATION.
+    `load_settings`, `clock` and `load_graph` (the lineage of everything) are asked at every tick, not now.
+    `switched_on` overrides the environment's MERAJUT_AUTOMATION.
     """
     running = is_switched_on() if switched_on is None else switched_on
     schedule_status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
@@ -63,5 +68,6 @@ def build_automation(
             build_over_run_sensor(sensor_status, load_settings, clock),
             build_failure_sensor(sensor_status, load_settings),
             build_continuation_sensor(jobs[RELEASE.name], RELEASE.layers, sensor_status),
+            build_lineage_events_sensor(sensor_status, load_settings, load_graph),
         ),
     )

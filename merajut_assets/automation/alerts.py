@@ -20,11 +20,11 @@ from enum import StrEnum
 from typing import IO
 from urllib.parse import urlsplit
 
+from merajut_assets.automation.addresses import LOCAL_HOSTS, AddressRefused, is_local
 from resources.settings import Settings
 
 TIMEOUT_SECONDS = 10
 _SMTP_PORT = 25
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _LOGGER = logging.getLogger("merajut.alerts")
 
 
@@ -69,7 +69,7 @@ def deliver(alert: Alert, settings: Settings, log: logging.Logger = _LOGGER) -> 
     for name, send in _ways(settings).items():
         try:
             send(alert)
-        except AlertRefused as refusal:
+        except (AlertRefused, AddressRefused) as refusal:
             log.error(f"alert about run {alert.run_id} not sent by {name}: {refusal}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             log.error(f"alert about run {alert.run_id} not delivered by {name}: {type(error).__name__}")
@@ -108,10 +108,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _post(alert: Alert, address: str) -> None:
     """Post the alert as JSON; `text` is the field that chat services show."""
-    parts = urlsplit(address)
-    is_local = parts.hostname in _LOCAL_HOSTS
-    if not (parts.scheme == "https" and parts.hostname) and not (parts.scheme == "http" and is_local):
-        raise AlertRefused("MERAJUT_ALERT_WEBHOOK is no https address; give one that begins with https")
+    is_of_this_machine = is_local(address, "MERAJUT_ALERT_WEBHOOK")
     body = {
         "text": alert.text,
         "kind": alert.kind.name.lower(),
@@ -123,7 +120,7 @@ def _post(alert: Alert, address: str) -> None:
         address, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
     )
     handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-    if is_local:
+    if is_of_this_machine:
         handlers.append(urllib.request.ProxyHandler({}))  # a proxy's "localhost" is another machine
     with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS):
         pass
@@ -144,6 +141,6 @@ def _mail(alert: Alert, address: str, server: str | None) -> None:
     message["From"] = message["To"] = address
     message.set_content(alert.text)
     with smtplib.SMTP(parts.hostname, parts.port or _SMTP_PORT, timeout=TIMEOUT_SECONDS) as connection:
-        if parts.hostname not in _LOCAL_HOSTS:
+        if parts.hostname not in LOCAL_HOSTS:
             connection.starttls(context=ssl.create_default_context())
         connection.send_message(message)

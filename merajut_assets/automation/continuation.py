@@ -37,7 +37,7 @@ class Progress:
                 progress.made.add(event.asset_key)
             elif kind is dg.DagsterEventType.STEP_FAILURE and event.step_key is not None:
                 # A step whose blocking check failed fails by that: the check names the asset.
-                if not _is_failed_check(event):
+                if not is_failed_check(event):
                     progress.failed_steps.add(event.step_key)
             elif kind is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 evaluation = event.asset_check_evaluation_data
@@ -46,7 +46,8 @@ class Progress:
         return progress
 
 
-def _is_failed_check(event: dg.DagsterEvent) -> bool:
+def is_failed_check(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed by a blocking check, and not by an error in what it makes."""
     error = event.step_failure_data.error
     return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
 

@@ -1,4 +1,5 @@
-"""What is kept for a while only: Dagster's records of finished runs, and the originals of source files.
+"""What is kept for a while only: Dagster's records of finished runs, files of lineage events, and the originals of
+source files.
 
 And the dispute window: the bytes of source files, kept as they were delivered, are destroyed with their keys
 when it is over. After it, raw's rows are the archive.
@@ -11,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from merajut_assets.automation.jobs import Exclusive, run_tags
+from merajut_assets.automation.lineage_events import remove_old_files
 from merajut_assets.automation.runs import obsolete_runs
 from resources.lakehouse import Lakehouse
 
@@ -18,9 +20,9 @@ HOUSEKEEPING_WINDOW = timedelta(hours=2)
 
 
 class RunRetention(dg.Config):
-    """How long records of runs are kept."""
+    """How long records of runs are kept, and what was told of them."""
 
-    keep_days: int = Field(default=90, ge=1, description="Days for which the record of a finished run is kept")
+    keep_days: int = Field(default=90, ge=1, description="Days for which what is known of a finished run is kept")
 
 
 @dg.op(description="Removes records of finished runs that are old and in which nothing was made that still stands.")
@@ -32,6 +34,13 @@ def remove_old_runs(context: dg.OpExecutionContext, config: RunRetention) -> int
         context.instance.delete_run(run_id)
     context.log.info(f"{len(obsolete)} run(s) older than {config.keep_days} days removed")
     return len(obsolete)
+
+
+@dg.op(description="Removes old files of lineage events; a catalogue that is to know them has taken them by then.")
+def remove_old_events(context: dg.OpExecutionContext, config: RunRetention, lakehouse: Lakehouse) -> int:
+    removed = remove_old_files(lakehouse.settings, datetime.now(UTC) - timedelta(days=config.keep_days))
+    context.log.info(f"{removed} file(s) of events older than {config.keep_days} days removed")
+    return removed
 
 
 @dg.op(description="Destroys the originals of source files whose dispute window is over, with their keys.")
@@ -46,9 +55,11 @@ def destroy_old_originals(context: dg.OpExecutionContext, lakehouse: Lakehouse) 
 
 @dg.job(
     name="housekeeping",
-    description="Removes what is kept for a while only: records of old runs, originals after the dispute window.",
+    description="Removes what is kept for a while only: records of old runs, files of old lineage events, originals "
+    "after the dispute window.",
     tags=run_tags(HOUSEKEEPING_WINDOW, Exclusive.HOUSEKEEPING),
 )
 def housekeeping() -> None:
     remove_old_runs()
+    remove_old_events()
     destroy_old_originals()

@@ -181,7 +181,7 @@ def failure_alert(context: dg.RunFailureSensorContext) -> Alert:
     events = list(context.get_step_failure_events())
     steps = [event.step_key for event in events if event.step_key]
     shown = ", ".join(steps[:_STEPS_SHOWN]) + (f" and {len(steps) - _STEPS_SHOWN} more" if steps[_STEPS_SHOWN:] else "")
-    errors = sorted({_first_cause(event) for event in events})
+    errors = sorted({first_cause(event) for event in events})
     details = {
         "failed steps": shown or "none: the run itself could not go on",
         "errors": ", ".join(errors) or "see the run's log",
@@ -189,7 +189,7 @@ def failure_alert(context: dg.RunFailureSensorContext) -> Alert:
     return Alert(AlertKind.RUN_FAILED, context.dagster_run.job_name, context.dagster_run.run_id, details)
 
 
-def _first_cause(event: dg.DagsterEvent) -> str:
+def first_cause(event: dg.DagsterEvent) -> str:
     """The class of the error at the root of a step's failure; Dagster wraps it in its own."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from merajut_assets.automation.continuation import CONTINUES_TAG, Progress, unaffected
 from merajut_assets.automation.jobs import EVIDENCE, RELEASE, SYNC
+from merajut_assets.automation.lineage_events import deliver
 from merajut_assets.automation.runs import process_tags
 from merajut_assets.command.alone import alone
 from merajut_assets.command.completeness import is_up_to_date, missing_parts
@@ -84,6 +85,7 @@ def run_pipeline(release: str | None, select: str | None, only: Part | None, con
         Lakehouse().vault.open()  # a wrong master key is told once, and not by every asset
         _renew_manifest()
         from merajut_assets.definitions import build_defs
+        from merajut_assets.marts.proof import whole_graph
 
         definitions = build_defs()
         chosen = None if select is None else _selected(definitions, select)
@@ -114,6 +116,8 @@ def run_pipeline(release: str | None, select: str | None, only: Part | None, con
             rest = runner.unaffected(job, outcomes[-1]) if part is Part.RELEASE and chosen is None else set()
             if rest:
                 outcomes.append(runner.run(job, partition, rest, continues=outcomes[-1].run_id))
+        if outcomes:
+            deliver(instance, definitions.resolve_asset_graph(), settings, whole_graph)
     return _show(console, wanted, outcomes, skipped, unmade)
 
 

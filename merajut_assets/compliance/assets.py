@@ -1,4 +1,4 @@
-"""The evidence about everything else as Dagster assets: quality, audit log, privacy budget, erasures.
+"""The evidence about everything else as Dagster assets: quality, audit log, privacy budget, erasures, catalogue.
 
 Here is how it is shown and which finding blocks; gathering it is `evidence`'s. The assets come after what
 they tell about, and each can be made at any time.
@@ -7,7 +7,7 @@ No postponed annotations here: Dagster reads that of the context at run time.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -21,6 +21,19 @@ from merajut_assets.compliance.evidence import (
     quality_trend,
     rows_of_erased,
     unfinished_erasures,
+)
+from merajut_assets.compliance.inventory import (
+    by_dataset,
+    dataset_inventory,
+    store_inventory,
+    unknown_tables,
+)
+from merajut_assets.compliance.register import (
+    as_frame,
+    gaps,
+    processing_register,
+    store_register,
+    unregistered,
 )
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass
@@ -38,8 +51,16 @@ _Column = tuple[str, str, str]  # name, type, description
 
 
 def build_compliance_assets() -> list[dg.AssetsDefinition]:
-    """One asset per kind of evidence, each but the trend of quality with one blocking check."""
-    return [_quality_history(), _audit_verification(), _privacy_budget(), _erasure_register()]
+    """One asset per kind of evidence, each but the trend of quality with one blocking check.
+
+    The inventory is not among them: it tells about all assets, and so is built when those are (`build_inventory`)."""
+    return [
+        _quality_history(),
+        _audit_verification(),
+        _privacy_budget(),
+        _erasure_register(),
+        _processing_register(),
+    ]
 
 
 def _options(
@@ -337,6 +358,127 @@ def _erasure_register() -> dg.AssetsDefinition:
     return erasure_register
 
 
+# ── what there is, and why ───────────────────────────────────────────────────────────────
+
+
+def _processing_register() -> dg.AssetsDefinition:
+    columns = (
+        ("dataset", "text", "Dataset, as its asset is called"),
+        ("owner", "text", "Team that answers for it"),
+        ("purpose", "text", "What it is processed for"),
+        ("legal_basis", "text", "Basis of the processing; none: never leaves the conformed layer"),
+        ("jurisdiction", "text", "Whose law its rows are under, ISO 3166"),
+        ("consent_purpose", "text", "Purposes for which consent is asked, of what is made from it, too"),
+        ("subjects", "text", "Kinds of people its rows are about"),
+        ("data", "text", "Privacy classes of its columns, and how many there are of each"),
+        ("recipients", "text", "Who gets the dataset itself"),
+        ("passed_on_to", "text", "Who gets something that is made from it"),
+        ("country_of_storage", "text", "Where it is stored, ISO 3166"),
+        ("countries_of_recipients", "text", "Where those who get it, or something made from it, are"),
+        ("is_sent_abroad", "boolean", "Whether one of them is in another country"),
+        ("retention_days", "integer", "For how many days it is kept"),
+        ("safeguards", "text", "What protects it"),
+    )
+    name = "processing_register"
+
+    @dg.asset(
+        **_options(
+            name,
+            "Register of processing: purpose, legal basis, people and data concerned, recipients, countries, retention "
+            "and safeguards of every dataset, as contracts and policies declare them.",
+            {"polars", "delta"},
+            columns,
+            [*_conformed(), *_published()],
+        ),
+        check_specs=[
+            _check(
+                "register_is_complete",
+                name,
+                "Every stored dataset is in the register, and what is about people has a purpose, a basis and an end",
+            )
+        ],
+    )
+    @guarded
+    def processing_register_asset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        entries = processing_register(lakehouse.settings.dispute_window_days)
+        register = as_frame(entries)
+        version = store_register(lakehouse, register)
+        missing, lacking = unregistered(lakehouse, entries), gaps(entries)
+        abroad = register.filter(register["is_sent_abroad"])["dataset"].to_list()
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": register.height,
+                "delta_version": version,
+                "sent_abroad": ", ".join(abroad) or "none",
+                "register": dg.MetadataValue.md(_markdown(register.columns, register.rows())),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    passed=not missing and not lacking,
+                    metadata={
+                        "faults": "; ".join([*(f"{one} is not declared" for one in missing), *lacking]) or "none"
+                    },
+                )
+            ],
+        )
+
+    return processing_register_asset
+
+
+def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
+    """The inventory of whatever assets there are. `load_assets` gives the asset graph of all definitions; it is asked
+    when the inventory is made."""
+    columns = (
+        ("dataset", "text", "Dataset, as its asset is called"),
+        ("column", "text", "Column; empty for a dataset without declared ones"),
+        ("type", "text", "Type of the column"),
+        ("description", "text", "What the column holds"),
+        ("privacy_class", "text", "How the column may identify somebody, or its dataset where the column says nothing"),
+        ("owner", "text", "Team that answers for the dataset"),
+        ("retention_days", "integer", "For how many days it is kept, where that is declared"),
+        ("fresh_for_hours", "number", "After how many hours it counts as old"),
+        ("materialised_at", "text", "When it was made last, UTC"),
+        ("partition", "text", "Day of landing or release that was made then"),
+        ("checks", "text", "Its checks, and how the last run of each ended"),
+        ("checks_failed", "integer", "How many of them failed"),
+    )
+    name = "dataset_inventory"
+
+    @dg.asset(
+        **_options(
+            name,
+            "Inventory: every table and column with privacy class, owner, retention, freshness, when it was made last, "
+            "and how its checks ended.",
+            {"polars", "delta"},
+            columns,
+            [*_conformed(), *_published()],
+        ),
+        check_specs=[_check("everything_is_known", name, "Every stored table is made by an asset that there is")],
+    )
+    @guarded
+    def dataset_inventory_asset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        inventory = dataset_inventory(load_assets(), context.instance)
+        store_inventory(lakehouse, inventory)
+        datasets, unknown = by_dataset(inventory), unknown_tables(lakehouse, inventory)
+        failed = datasets.filter(datasets["checks_failed"] > 0)["dataset"].to_list()
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": inventory.height,
+                "datasets": datasets.height,
+                "with_failed_checks": ", ".join(failed) or "none",
+                "inventory": dg.MetadataValue.md(_markdown(datasets.columns, datasets.rows())),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    passed=not unknown,
+                    metadata={"faults": "; ".join(f"{one} is made by no asset" for one in unknown) or "none"},
+                )
+            ],
+        )
+
+    return dataset_inventory_asset
+
+
 # ── how it is written ────────────────────────────────────────────────────────────────────
 
 
@@ -344,7 +486,7 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     if not rows:
         return "nothing yet"
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in lines)
 
 
 def _share(value: float | None) -> str:

@@ -75,7 +75,8 @@ class Column:
     """One declared column, as everything downstream of the contracts sees it.
 
     `required` counts for completeness; a row with an empty cell is refused only where the column is
-    not `nullable`."""
+    not `nullable`. `sources` are what the value is computed from; `linked_by` are columns that only find the rows it
+    is computed from."""
 
     name: str
     dtype: pl.DataType
@@ -94,6 +95,7 @@ class Column:
     references: str | None = None
     accuracy: str | None = None
     sources: tuple[str, ...] = ()
+    linked_by: tuple[str, ...] = ()
 
     @property
     def name_in_source(self) -> str:
@@ -116,6 +118,7 @@ def _column(
     references: str | None = None,
     accuracy: str | None = None,
     sources: tuple[str, ...] = (),
+    linked_by: tuple[str, ...] = (),
     **checks: Any,
 ) -> Any:
     metadata = {
@@ -132,6 +135,7 @@ def _column(
         "references": references,
         "accuracy": accuracy,
         "sources": sources,
+        "linked_by": linked_by,
     }
     nullable = checks.pop("nullable", not key)
     return pa.Field(nullable=nullable, description=description, metadata=metadata, **checks)
@@ -180,7 +184,8 @@ def rule(name: str, description: str, holds: pl.Expr) -> Any:
         return data.lazyframe.select(holds.fill_null(True))
 
     check.__name__ = f"rule_{name}"
-    return pa.dataframe_check(name=name, description=description)(check)
+    judged = {"columns": tuple(dict.fromkeys(holds.meta.root_names()))}
+    return pa.dataframe_check(name=name, description=description, statistics=judged)(check)
 
 
 def in_order(name: str, earlier: str, later: str) -> Any:

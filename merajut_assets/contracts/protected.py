@@ -173,7 +173,7 @@ class BusinessEmployeeEngagement(pa.DataFrameModel):
     tenure: str = derived("employee.hire_date", description="Years of employment, or *")
     volunteer_hours: str = derived(
         "volunteer_activity.worked_hours",
-        "volunteer.employee_token",
+        linked_by=("volunteer.employee_token",),
         privacy=PrivacyClass.SENSITIVE,
         description="Hours volunteered in the last year: none, 1-8, 9-24, 25+",
     )

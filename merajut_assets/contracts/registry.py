@@ -53,6 +53,8 @@ def source_tables(entity_contract: TableContract) -> tuple[TableContract, ...]:
 
 
 def source_entities(dataset: TableContract) -> tuple[TableContract, ...]:
-    """The conformed entities that the columns of a protected dataset name as their sources."""
-    paths = dict.fromkeys(source.split(".")[0] for column in dataset.columns for source in column.sources)
+    """The conformed entities that the columns of a protected dataset name as their sources, or as linking those."""
+    paths = dict.fromkeys(
+        source.split(".")[0] for column in dataset.columns for source in (*column.sources, *column.linked_by)
+    )
     return tuple(_find("conformed", path) for path in paths)

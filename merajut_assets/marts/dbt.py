@@ -18,23 +18,25 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
 
 from merajut_assets.failures import guarded
+from merajut_assets.lineage.explanation import explained
+from merajut_assets.lineage.sql import ColumnLineage, asset_path, mart_stakeholder
 from merajut_assets.marts.dbt_sources import DBT_PROJECT, source_differences
-from merajut_assets.marts.lineage import ColumnLineage
+from merajut_assets.marts.labels import ColumnLabels, strictest
 from merajut_assets.marts.project import (
     MANIFEST,
     Node,
-    asset_path,
     broken_rules,
     dbt_executable,
     is_renewed,
+    load_labels,
     load_lineage,
     load_manifest,
-    mart_stakeholder,
     sql_digests,
     stakeholder_marts,
     tables,
     upstream_sources,
 )
+from merajut_assets.marts.proof import whole_graph
 from partitions import release_partitions
 from resources.lakehouse import Lakehouse
 from resources.warehouse import Warehouse
@@ -43,15 +45,18 @@ WAREHOUSE_GROUP = "warehouse"
 # Everybody who opens a build file: DuckDB allows one writer or many readers.
 WAREHOUSE_POOL = "warehouse"
 CHECK_NAME = "dbt_tests"
+# Metadata with which a page says in words where each column comes from.
+COLUMN_ORIGINS = "where_columns_come_from"
 _PARTIAL_PARSE = "partial_parse.msgpack"
 
 
 class MartTranslator(DagsterDbtTranslator):
     """Names dbt's nodes as the rest of the graph does, and says who owns them and how sensitive they are."""
 
-    def __init__(self, lineage: ColumnLineage) -> None:
+    def __init__(self, lineage: ColumnLineage, labels: ColumnLabels) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=False, enable_source_metadata=False))
         self._lineage = lineage
+        self._labels = labels
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         node = self.get_resource_props(manifest, unique_id)
@@ -66,11 +71,30 @@ class MartTranslator(DagsterDbtTranslator):
                 owners=[meta["owner"]],
             )
         )
-        metadata = {"privacy_step": meta["privacy_step"]} if "privacy_step" in meta else {}
+        metadata: dict[str, Any] = {"privacy_step": meta["privacy_step"]} if "privacy_step" in meta else {}
+        labels = self._labels.get("/".join(spec.key.path), {})
+        if labels:
+            metadata["dagster/column_schema"] = labelled_schema(node, labels)
         return spec.merge_attributes(
-            tags={"sensitivity": meta["sensitivity"]},
+            tags={"sensitivity": strictest(labels) if labels else meta["sensitivity"]},
             metadata={**metadata, **lineage_metadata(manifest, self._lineage, unique_id)},
         )
+
+
+def labelled_schema(node: Node, labels: Mapping[str, str], prefix: str = "") -> dg.TableSchema:
+    """A model's columns, each tagged with its sensitivity as it follows from what the column rests on. `prefix`: of the
+    columns' names, as shown and in `labels`."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name=prefix + column["name"],
+                type=column["data_type"],
+                description=column["description"],
+                tags={"sensitivity": labels[prefix + column["name"]]},
+            )
+            for column in node["columns"].values()
+        ]
+    )
 
 
 def lineage_metadata(manifest: Mapping[str, Any], lineage: ColumnLineage, unique_id: str) -> dict[str, Any]:
@@ -111,7 +135,7 @@ def build_mart_assets(
     Needs the resources `lakehouse` and `dbt`. Reads the prepared manifest and nothing else.
     """
     manifest = load_manifest(manifest_path)
-    translator = MartTranslator(load_lineage(manifest_path))
+    translator = MartTranslator(load_lineage(manifest_path), load_labels(manifest_path))
     nodes = {dg.AssetKey(asset_path(node)): node for node in tables(manifest)}
     specs = [
         translator.get_asset_spec(manifest, node["unique_id"], None).replace_attributes(
@@ -142,6 +166,7 @@ def build_mart_assets(
         outcome = run_dbt(dbt, manifest, lakehouse, release, selected, [nodes[key] for key in checked])
         record_build(lakehouse.warehouse, release, manifest, outcome)
         rows = count_rows(lakehouse.warehouse, release, [node for node in selected if outcome.is_built(node)])
+        graph = whole_graph(manifest_path)
         for key, node in _in_build_order(nodes, outcome):
             if key in context.selected_asset_keys and outcome.is_built(node):
                 lineage = lineage_metadata(manifest, load_lineage(manifest_path), node["unique_id"])
@@ -150,6 +175,7 @@ def build_mart_assets(
                     metadata={
                         "dagster/row_count": rows[node["unique_id"]],
                         **lineage,
+                        COLUMN_ORIGINS: dg.MetadataValue.md(explained(graph, "/".join(key.path))),
                         "build_seconds": outcome.seconds(node),
                     },
                 )

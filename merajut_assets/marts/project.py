@@ -16,8 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from merajut_assets.lineage.sql import ColumnLineage, column_lineage, mart_stakeholder
+from merajut_assets.lineage.sql import asset_path as asset_path
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
-from merajut_assets.marts.lineage import ColumnLineage, column_lineage
+from merajut_assets.marts.labels import ColumnLabels, column_labels
 from merajut_assets.marts.rules import IN_PYTHON, rule_faults, upstream
 from resources.locks import write_atomically
 
@@ -25,6 +27,7 @@ from resources.locks import write_atomically
 PIPELINE_TARGET = DBT_PROJECT / "target" / "pipeline"
 MANIFEST = PIPELINE_TARGET / "manifest.json"
 LINEAGE_FILE_NAME = "column_lineage.json"
+LABELS_FILE_NAME = "column_labels.json"
 # What the manifest was made from: a digest of every file of the project, by path.
 INPUTS_FILE_NAME = "inputs.json"
 # Beside hidden files these are no part of the project: dbt and Python write them.
@@ -59,6 +62,14 @@ def load_lineage(path: Path = MANIFEST) -> ColumnLineage:
     return lineage
 
 
+@cache
+def load_labels(path: Path = MANIFEST) -> ColumnLabels:
+    """The computed privacy class of every column of the models and published files, as prepared beside the manifest.
+    Raises ManifestError."""
+    labels: ColumnLabels = _read(path.with_name(LABELS_FILE_NAME))
+    return labels
+
+
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
@@ -76,21 +87,6 @@ def tables(manifest: Mapping[str, Any]) -> list[Node]:
         if node["resource_type"] == "model" and node["config"]["materialized"] != "ephemeral"
     ]
     return sorted(nodes, key=lambda node: str(node["unique_id"]))
-
-
-def asset_path(node: Node) -> tuple[str, ...]:
-    """The asset key of a source or model: protected/…, statistics/…, warehouse/<model>, mart/<stakeholder>/<model>."""
-    if node["resource_type"] == "source":
-        meta = node["config"]["meta"]
-        return (str(node["source_name"]), str(meta["stakeholder"]), str(meta["dataset"]))
-    stakeholder = mart_stakeholder(node)
-    return ("mart", stakeholder, str(node["name"])) if stakeholder else ("warehouse", str(node["name"]))
-
-
-def mart_stakeholder(node: Node) -> str | None:
-    """Whose mart a model is part of, by its folder; None for a model that is in no mart."""
-    folders = node["fqn"][1:-1]
-    return str(folders[1]) if len(folders) == 2 and folders[0] == "mart" else None
 
 
 def stakeholder_marts(manifest: Mapping[str, Any]) -> dict[str, list[Node]]:
@@ -141,8 +137,8 @@ def prepare_manifest(target: Path = PIPELINE_TARGET, *, project: Path = DBT_PROJ
     rules that are broken: then the manifest stays the one that was prepared before.
     """
     manifest = target / "manifest.json"
-    lineage, made_from = target / LINEAGE_FILE_NAME, target / INPUTS_FILE_NAME
-    if lineage.exists() and is_renewed(manifest, project=project):
+    lineage, labels, made_from = (target / name for name in (LINEAGE_FILE_NAME, LABELS_FILE_NAME, INPUTS_FILE_NAME))
+    if lineage.exists() and labels.exists() and is_renewed(manifest, project=project):
         return manifest
     before = manifest.read_bytes() if manifest.exists() and made_from.exists() else None
     digests = _digests(project)
@@ -152,13 +148,14 @@ def prepare_manifest(target: Path = PIPELINE_TARGET, *, project: Path = DBT_PROJ
         _compile(target, project)
         compiled = _read(manifest)
         _refuse(rule_faults(compiled))
-        columns = column_lineage(compiled)
+        columns, classes = column_lineage(compiled), column_labels(compiled)
     except BaseException:
         _put_back(manifest, before)
         raise
-    for cached in (load_manifest, load_lineage, broken_rules):
+    for cached in (load_manifest, load_lineage, load_labels, broken_rules):
         cached.cache_clear()
     write_atomically(lineage, json.dumps(columns, indent=1, sort_keys=True).encode())
+    write_atomically(labels, json.dumps(classes, indent=1, sort_keys=True).encode())
     write_atomically(made_from, json.dumps(digests, indent=1).encode())
     return manifest
 

@@ -14,17 +14,21 @@ import polars as pl
 
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.failures import guarded
-from merajut_assets.marts.dbt import WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows
+from merajut_assets.lineage.explanation import explained
+from merajut_assets.marts.dbt import COLUMN_ORIGINS, WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows, labelled_schema
+from merajut_assets.marts.labels import ColumnLabels, strictest
 from merajut_assets.marts.project import (
     MANIFEST,
     Node,
     asset_path,
     broken_rules,
+    load_labels,
     load_manifest,
     sql_digests,
     stakeholder_marts,
     tables,
 )
+from merajut_assets.marts.proof import prove_release, whole_graph
 from merajut_assets.marts.publication_log import complete_log, log_released
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, stakeholder_policies
 from partitions import cut_off, release_partitions
@@ -39,6 +43,11 @@ RELEASED_KEY = dg.AssetKey(["warehouse", "released"])
 CHECK_NAME = "opens_for_its_stakeholder_alone"
 # Tells about the publication and is written by the publisher, not by dbt.
 ABOUT_TABLE = "about"
+_FAULTS_SHOWN = 5
+_REMEDY = (
+    "Close the paths, or materialise the datasets that lack evidence with their checks; "
+    "`merajut lineage prove` says more"
+)
 
 
 def build_published_assets(
@@ -57,7 +66,7 @@ def build_published_assets(
         _published_asset(stakeholder, marts, manifest_path, shared)
         for stakeholder, marts in stakeholder_marts(manifest).items()
     ]
-    return [*published, _released_asset(manifest, shared)]
+    return [*published, _released_asset(manifest, load_labels(manifest_path), shared)]
 
 
 # ── one stakeholder's file ───────────────────────────────────────────────────────────────
@@ -67,6 +76,7 @@ def _published_asset(
     stakeholder: str, marts: Collection[Node], manifest_path: Path, shared: Mapping[str, Any]
 ) -> dg.AssetsDefinition:
     key = dg.AssetKey([PUBLISHED_GROUP, stakeholder])
+    labels = load_labels(manifest_path)["/".join(key.path)]
 
     @dg.asset(
         key=key,
@@ -75,8 +85,8 @@ def _published_asset(
         deps=[dg.AssetKey(asset_path(mart)) for mart in marts],
         owners=["team:privacy"],
         kinds={"duckdb"},
-        tags={"sensitivity": _sensitivity(marts)},
-        metadata=_column_metadata(marts),
+        tags={"sensitivity": strictest(labels)},
+        metadata=_column_metadata(marts, labels),
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK_NAME,
@@ -102,6 +112,7 @@ def _published_asset(
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": sum(publication.rows.values()),
+                COLUMN_ORIGINS: dg.MetadataValue.md(explained(whole_graph(manifest_path), "/".join(key.path))),
                 "file": publication.path.name,
                 "version": publication.number,
                 "is_new": publication.is_new,
@@ -123,11 +134,14 @@ def publish(
 ) -> Publication:
     """Publish a stakeholder's marts of a release, and log it.
 
-    Raises dg.Failure, before anything is written, when a mart is missing, is not what its contract declares, or was
-    not made by SQL that was judged to rest on this stakeholder's data alone. Logged is also what a run that died
+    Raises dg.Failure, before anything is written, when a mart is missing, is not what its contract declares, was not
+    made by SQL that was judged to rest on this stakeholder's data alone, or when the lineage proof does not hold for
+    what this stakeholder would get. Logged is also what a run that died
     had published without getting as far as its entry, once.
     """
-    fault = _fault_in_making(lakehouse, release, marts, manifest_path)
+    fault = _fault_in_making(lakehouse, release, marts, manifest_path) or _fault_in_proof(
+        lakehouse, release, marts, manifest_path
+    )
     if fault:
         lakehouse.audit.append("published.refused", stakeholder=stakeholder, release=release, mart="every one")
         raise dg.Failure(f"nothing of {stakeholder} was published for {release}: {fault}")
@@ -166,6 +180,16 @@ def _fault_in_making(lakehouse: Lakehouse, release: str, marts: Collection[Node]
     return None
 
 
+def _fault_in_proof(lakehouse: Lakehouse, release: str, marts: Collection[Node], manifest_path: Path) -> str | None:
+    """Why it is not shown that the marts tell about nobody."""
+    proof = prove_release(lakehouse, release, ["/".join(asset_path(mart)) for mart in marts], manifest_path)
+    if proof.holds:
+        return None
+    shown = proof.faults[:_FAULTS_SHOWN]
+    more = len(proof.faults) - len(shown)
+    return f"the lineage is {proof}. {'; '.join(shown)}{f'; and {more} more' if more else ''}. {_REMEDY}"
+
+
 def _read_mart(lakehouse: Lakehouse, release: str, mart: Node) -> pl.DataFrame:
     try:
         return lakehouse.warehouse.read_table(release, f"{mart['schema']}.{mart['alias']}")
@@ -193,25 +217,18 @@ def describe(policy: StakeholderPolicy, release: str) -> dict[str, Fact]:
     }
 
 
-def _column_metadata(marts: Collection[Node]) -> dict[str, Any]:
+def _column_metadata(marts: Collection[Node], labels: Mapping[str, str]) -> dict[str, Any]:
     """Columns of a file with the mart's columns that they are copies of, as `<table>.<column>`."""
-    columns = [(mart, column) for mart in marts for column in mart["columns"].values()]
-    schema = [
-        dg.TableColumn(f"{mart['name']}.{column['name']}", column["data_type"], column["description"])
-        for mart, column in columns
-    ]
+    schemas = [labelled_schema(mart, labels, prefix=f"{mart['name']}.") for mart in marts]
     deps = {
-        f"{mart['name']}.{column['name']}": [dg.TableColumnDep(dg.AssetKey(asset_path(mart)), column["name"])]
-        for mart, column in columns
+        f"{mart['name']}.{column}": [dg.TableColumnDep(dg.AssetKey(asset_path(mart)), column)]
+        for mart in marts
+        for column in mart["columns"]
     }
     return {
-        "dagster/column_schema": dg.TableSchema(schema),
+        "dagster/column_schema": dg.TableSchema([column for schema in schemas for column in schema.columns]),
         "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps),
     }
-
-
-def _sensitivity(marts: Collection[Node]) -> str:
-    return PrivacyClass.strictest(PrivacyClass(mart["config"]["meta"]["sensitivity"]) for mart in marts).value
 
 
 # ── verification ─────────────────────────────────────────────────────────────────────────
@@ -281,8 +298,11 @@ def _foreign_ways_in(path: Path, other_key: str) -> list[str]:
 # ── the analysts' copy ───────────────────────────────────────────────────────────────────
 
 
-def _released_asset(manifest: Mapping[str, Any], shared: Mapping[str, Any]) -> dg.AssetsDefinition:
+def _released_asset(
+    manifest: Mapping[str, Any], labels: ColumnLabels, shared: Mapping[str, Any]
+) -> dg.AssetsDefinition:
     nodes = tables(manifest)
+    sensitivity = PrivacyClass.strictest(PrivacyClass(strictest(labels["/".join(asset_path(node))])) for node in nodes)
 
     @dg.asset(
         key=RELEASED_KEY,
@@ -291,7 +311,7 @@ def _released_asset(manifest: Mapping[str, Any], shared: Mapping[str, Any]) -> d
         deps=[dg.AssetKey(asset_path(node)) for node in nodes],
         owners=["team:data-engineering"],
         kinds={"duckdb"},
-        tags={"sensitivity": _sensitivity(nodes)},
+        tags={"sensitivity": sensitivity.value},
         partitions_def=release_partitions,
         pool=WAREHOUSE_POOL,
         **shared,

@@ -18,8 +18,8 @@ from sqlglot.optimizer.scope import traverse_scope
 
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass
+from merajut_assets.lineage.sql import DIALECT, carried_columns, lowered, relation
 from merajut_assets.marts.dbt_sources import WAREHOUSE_DATABASE, source_columns
-from merajut_assets.marts.lineage import DIALECT, carried_columns, lowered, relation
 from merajut_assets.policies.stakeholder import Microdata, Open, stakeholder_policies
 
 ROW_LEVEL = "is_row_level"

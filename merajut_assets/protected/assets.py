@@ -7,22 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from merajut_assets.catalogue import PrivacyStep, asset_options
+from merajut_assets.catalogue import asset_options
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import TableContract
 from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.consistency import check_datasets
-from merajut_assets.protected.pipeline import Evidence, entities_of
-from merajut_assets.protected.release import examine_stored, release_dataset
+from merajut_assets.protected.pipeline import PRIVACY_STEPS, Evidence, entities_of
+from merajut_assets.protected.release import examine_stored, release_dataset, table_of
 from partitions import release_partitions
 from resources.lakehouse import Lakehouse
-
-PRIVACY_STEPS = {
-    "microdata": PrivacyStep.GENERALISE,
-    "aggregate": PrivacyStep.DISCLOSURE_CONTROL,
-    "open": PrivacyStep.DROP,
-}
+from resources.verifications import record_verification, stored_version
 
 
 def build_protected_assets() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -63,7 +58,10 @@ def _check(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetChecks
     )
     @guarded
     def privacy(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        evidence = examine_stored(lakehouse, contract, policy, context.partition_key)
+        table, release = table_of(contract), context.partition_key
+        version = stored_version(lakehouse.lake, table, release)
+        evidence = examine_stored(lakehouse, contract, policy, release)
+        record_verification(lakehouse.audit, table, release, version, passed=evidence.is_safe)
         return dg.AssetCheckResult(passed=evidence.is_safe, metadata=evidence_metadata(evidence))
 
     return privacy

@@ -69,7 +69,12 @@ def _problems_of(contract: TableContract, dataset: Microdata | Aggregate | Open)
             yield "is an aggregate, whose contract has to name one kind of subject and the key of its cells"
     else:
         people = sorted(
-            {source.split(".")[0] for column in contract.columns for source in column.sources if _names_people(source)}
+            {
+                source.split(".")[0]
+                for column in contract.columns
+                for source in (*column.sources, *column.linked_by)
+                if _names_people(source)
+            }
         )
         if contract.subjects or people:
             yield f"is open, and counts people ({', '.join(people) or 'its subjects'}): make it an aggregate with k"

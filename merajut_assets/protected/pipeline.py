@@ -7,7 +7,7 @@ disk nor Dagster. What cannot be shown safe is refused: PrivacyRefused says whic
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -27,14 +27,21 @@ from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.pseudonym import pseudonyms
 from merajut_assets.privacy.requirements import questions
 from merajut_assets.privacy.risk import exceeds
+from merajut_assets.privacy.steps import PrivacyStep
 from merajut_assets.privacy.verify import check, verify
 from merajut_assets.protected.care import reporting_dates
-from merajut_assets.protected.consent_filter import CONSENT_ENTITY, usable_rows
+from merajut_assets.protected.consent_filter import CONSENT_ENTITY, UsableRows, usable_rows
 from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk
 from merajut_assets.protected.memory import Memory
 from merajut_assets.protected.summaries import summary_of
 from merajut_assets.protected.summary import CONTRIBUTIONS, CONTRIBUTOR
 
+# How a dataset of each kind protects what goes into it.
+PRIVACY_STEPS = {
+    "microdata": PrivacyStep.GENERALISE,
+    "aggregate": PrivacyStep.DISCLOSURE_CONTROL,
+    "open": PrivacyStep.DROP,
+}
 WITHHELD = "is_withheld"
 # The unit by which a contract declares a figure about groups to be a share of them.
 SHARE_UNIT = "ratio"
@@ -100,16 +107,8 @@ def protect(
     people = {
         name: frame for name, frame in entities.items() if name != POPULATION_ENTITY or not is_looked_up(contract)
     }
-    usable = usable_rows(
-        people,
-        subjects=contract.subjects,
-        jurisdictions=contract.jurisdiction.split(","),
-        legal_bases=policy.legal_bases,
-        purpose=policy.consent_purpose,
-        cut_off=cut_off,
-    )
-    used = _about_nobody(usable.entities) if isinstance(dataset, Open) else usable.entities
-    summary = summary_of(contract)(used, cut_off)
+    usable = usable_for(contract, policy, people, cut_off)
+    summary = summary_of(contract)(usable.entities, cut_off)
     contributions = classes = reference = None
     if isinstance(dataset, Microdata):
         frame, report, classes, reference = _microdata(contract, dataset.privacy, summary, pseudonym_key, memory)
@@ -135,6 +134,24 @@ def protect(
     measured = ("k", "l", "t_equal", "t_ordered", "t_hierarchical")
     report.update({name: evidence.facts[name] for name in measured if evidence.facts.get(name)})
     return ProtectedResult(frame, report, usable.excluded, contributions, classes)
+
+
+def usable_for(
+    contract: TableContract, policy: StakeholderPolicy, entities: Mapping[str, pl.DataFrame], cut_off: date
+) -> UsableRows:
+    """The rows that the summary of a dataset may see: those that may be used, and for an open dataset only those
+    about nobody."""
+    usable = usable_rows(
+        entities,
+        subjects=contract.subjects,
+        jurisdictions=contract.jurisdiction.split(","),
+        legal_bases=policy.legal_bases,
+        purpose=policy.consent_purpose,
+        cut_off=cut_off,
+    )
+    if isinstance(policy.datasets[contract.name], Open):
+        return replace(usable, entities=_about_nobody(usable.entities))
+    return usable
 
 
 def _about_nobody(entities: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

@@ -382,6 +382,20 @@ def _combined(parts: tuple[bytes | bool | None, ...], table_key: bytes) -> bytes
     return row_key(people) if people else table_key
 
 
+def flag_sources(contract: TableContract) -> dict[str, tuple[str, ...]]:
+    """The columns that `derived_flags` makes for a table, and which columns each is made of."""
+    names = {column.name for column in contract.columns}
+    sources: dict[str, tuple[str, ...]] = {}
+    for column in contract.columns:
+        if column.token is not None:
+            sources |= {f"{column.name}_token": (column.name,), f"is_{column.name}_valid": (column.name,)}
+            if column.token == "nik" and {"birth_date", "sex"} <= names:
+                sources["is_nik_consistent"] = (column.name, "birth_date", "sex")
+        if column.privacy is PrivacyClass.FREE_TEXT:
+            sources[f"{column.name}_has_nik"] = (column.name,)
+    return sources
+
+
 def derived_flags(frame: pl.DataFrame, contract: TableContract, named_key: NamedKey) -> list[pl.Series]:
     """Tokens and validity of identifiers, agreement of a NIK with birth date and sex, and whether
     a free text holds a NIK."""

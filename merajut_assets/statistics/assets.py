@@ -11,10 +11,12 @@ from merajut_assets.catalogue import PrivacyStep, asset_options
 from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.assets import evidence_metadata
+from merajut_assets.protected.release import table_of
 from merajut_assets.statistics.figures import statistic_contract
 from merajut_assets.statistics.store import examine_stored, release_statistic, statistic_entities
 from partitions import release_partitions
 from resources.lakehouse import Lakehouse
+from resources.verifications import record_verification, stored_version
 
 
 def build_statistics_assets() -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -55,7 +57,10 @@ def _check(policy: StakeholderPolicy, name: str) -> dg.AssetChecksDefinition:
     )
     @guarded
     def privacy(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        evidence = examine_stored(lakehouse, policy, name, context.partition_key)
+        table, release = table_of(contract), context.partition_key
+        version = stored_version(lakehouse.lake, table, release)
+        evidence = examine_stored(lakehouse, policy, name, release)
+        record_verification(lakehouse.audit, table, release, version, passed=evidence.is_safe)
         return dg.AssetCheckResult(passed=evidence.is_safe, metadata=evidence_metadata(evidence))
 
     return privacy

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandera.polars as pa
 
-from merajut_assets.contracts.base import LegalBasis, PrivacyClass, Subject, TableContract, derived, operational, public
+from merajut_assets.contracts.base import LegalBasis, PrivacyClass, Subject, TableContract, derived, public
 from merajut_assets.policies.stakeholder import Statistic, stakeholder_policies
 
 STATISTICS = "statistics"
@@ -32,6 +32,8 @@ KEY_DESCRIPTIONS = {
     "sex": "Sex: F or M",
     "programme_id": "Programme with the longest-standing contract with the child's institution",
 }
+# Columns that a policy fixes before anything is drawn; all other figures come of the noisy value.
+FROM_POLICY = ("measure", "noise_scale", "epsilon", "epsilon_all_stakeholders")
 # A child is counted when in care on the cut-off date; that is read from these.
 IN_CARE_SOURCES = ("child.admission_date", "child.exit_date", "placement.start_date", "placement.end_date")
 
@@ -39,7 +41,7 @@ IN_CARE_SOURCES = ("child.admission_date", "child.exit_date", "placement.start_d
 class Figures(pa.DataFrameModel):
     """The columns that every statistic has after its keys."""
 
-    measure: str = operational("What is measured: child_count, or the name of the value averaged", key=True)
+    measure: str = public("What is measured: child_count, or the name of the value averaged", key=True)
     value: float = public("Noisy figure; empty when withheld")
     noise_scale: float = public(
         "Scale of the Laplace noise: of the count, or of the sum behind a mean", required=True, nullable=False, gt=0.0

@@ -24,6 +24,7 @@ from merajut_assets.automation.alerts import Alert, AlertKind, deliver
 from merajut_assets.automation.jobs import WINDOW_TAG
 from merajut_assets.automation.sensors import Dropped, dropped_files, settle
 from merajut_assets.contracts import registry
+from merajut_assets.lineage.graph import LineageGraph
 from merajut_assets.sources import reader
 from partitions import ingest_partitions
 from resources.lakehouse import Lakehouse
@@ -32,6 +33,10 @@ from resources.settings import Settings
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 PLANTED = "Siti Rahmawati 3174015203140001"
 ALERT = Alert(AlertKind.RUN_FAILED, "release", "run-1", {"failed steps": "mart__government"})
+
+
+def no_lineage() -> LineageGraph:
+    return LineageGraph.of(())
 
 
 class RefusedRecord(Exception):
@@ -181,7 +186,7 @@ def test_mail_to_another_machine_is_never_sent_in_clear(
     tmp_path: Path, mail_server: Received, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sink offers no encryption; as a remote server it must get nothing."""
-    monkeypatch.setattr("merajut_assets.automation.alerts._LOCAL_HOSTS", frozenset())
+    monkeypatch.setattr("merajut_assets.automation.alerts.LOCAL_HOSTS", frozenset())
     assert deliver(ALERT, _settings(tmp_path, None, mail_server)) == ("log",)
     assert mail_server.messages == []
     assert "not delivered by e-mail" in caplog.text
@@ -207,7 +212,7 @@ def test_failure_alert_names_steps_and_error_class_but_never_the_text(
     settings = _settings(tmp_path, webhook, mail_server)
     sensor = next(
         sensor
-        for sensor in build_automation(lambda: settings, switched_on=False).sensors
+        for sensor in build_automation(lambda: settings, switched_on=False, load_graph=no_lineage).sensors
         if sensor.name == "run_failure"
     )
     with dg.DagsterInstance.ephemeral() as instance:
@@ -231,7 +236,7 @@ def test_failure_alert_names_steps_and_error_class_but_never_the_text(
 
 
 def _sensor(name: str, settings: Settings, now: datetime) -> dg.SensorDefinition:
-    automation = build_automation(lambda: settings, clock=lambda: now, switched_on=False)
+    automation = build_automation(lambda: settings, clock=lambda: now, switched_on=False, load_graph=no_lineage)
     return next(sensor for sensor in automation.sensors if sensor.name == name)
 
 
@@ -269,7 +274,7 @@ def test_late_run_is_reported_once(tmp_path: Path, webhook: Received) -> None:
 
 
 def _definitions(settings: Settings) -> dg.Definitions:
-    automation = build_automation(lambda: settings, clock=lambda: NOW, switched_on=False)
+    automation = build_automation(lambda: settings, clock=lambda: NOW, switched_on=False, load_graph=no_lineage)
 
     @dg.asset(key=["raw", "hris", "employees"], partitions_def=ingest_partitions)
     def employees() -> None:

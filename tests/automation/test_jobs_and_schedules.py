@@ -16,11 +16,16 @@ from merajut_assets.automation.conditions import FOLLOWS_LANDINGS
 from merajut_assets.automation.jobs import EXCLUSIVE_TAG, RELEASE, SYNC, WINDOW_TAG, Exclusive
 from merajut_assets.automation.runs import UNFINISHED
 from merajut_assets.automation.schedules import TIMETABLES
+from merajut_assets.lineage.graph import LineageGraph
 from partitions import ingest_partitions, release_partitions
 from resources.lakehouse import Lakehouse
 from resources.settings import SettingsError
 
 SUNDAY = datetime(2026, 11, 1, 4, 0, tzinfo=UTC)  # a Sunday and the first of a month
+
+
+def no_lineage() -> LineageGraph:
+    return LineageGraph.of(())
 
 
 def _asset(
@@ -35,7 +40,7 @@ def _asset(
 
 def _definitions(now: datetime) -> dg.Definitions:
     raw, conformed = dg.AssetKey(["raw", "panti", "children"]), dg.AssetKey(["conformed", "child"])
-    automation = build_automation(clock=lambda: now, switched_on=False)
+    automation = build_automation(clock=lambda: now, switched_on=False, load_graph=no_lineage)
     return dg.Definitions(
         assets=[
             dg.AssetSpec(["source", "panti", "children"]),
@@ -138,12 +143,12 @@ def _ticks(cron: str, start: datetime) -> Iterator[datetime]:
 
 def test_all_schedules_are_covered_above_and_off_by_default() -> None:
     """A demonstration must not start work of its own at night; an operator turns schedules on."""
-    automation = build_automation(switched_on=False)
+    automation = build_automation(switched_on=False, load_graph=no_lineage)
     assert {schedule.name for schedule in automation.schedules} == {timetable.name for timetable in TIMETABLES}
     assert len(TIMETABLES) == 5
     assert {schedule.default_status for schedule in automation.schedules} == {dg.DefaultScheduleStatus.STOPPED}
     assert {sensor.default_status for sensor in automation.sensors} == {dg.DefaultSensorStatus.STOPPED}
-    switched_on = build_automation(switched_on=True)
+    switched_on = build_automation(switched_on=True, load_graph=no_lineage)
     assert {schedule.default_status for schedule in switched_on.schedules} == {dg.DefaultScheduleStatus.RUNNING}
     assert {sensor.default_status for sensor in switched_on.sensors} == {dg.DefaultSensorStatus.RUNNING}
 

@@ -54,6 +54,7 @@ def test_every_evidence_asset_is_described_and_owned() -> None:
         "compliance/audit_verification",
         "compliance/privacy_budget",
         "compliance/erasure_register",
+        "compliance/processing_register",
     }
 
 

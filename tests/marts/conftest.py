@@ -14,7 +14,14 @@ from merajut_assets.marts.project import load_manifest, prepare_manifest
 from merajut_assets.marts.published import build_published_assets
 from resources.lakehouse import Lakehouse
 from tests.marts.support.dbt_runner import DbtProject
-from tests.marts.support.mini_warehouse import RELEASE, Frames, build_warehouse, release_frames, warehouse_of
+from tests.marts.support.mini_warehouse import (
+    RELEASE,
+    Frames,
+    build_warehouse,
+    release_frames,
+    store_verified,
+    warehouse_of,
+)
 
 
 class MiniLakehouse(Lakehouse):
@@ -23,6 +30,7 @@ class MiniLakehouse(Lakehouse):
     def load_release_tables(self, release: str) -> dict[str, int]:
         frames = self.frames()
         build_warehouse(self.settings.data_directory, frames)
+        store_verified(self, frames)
         return {".".join(table): frame.height for table, frame in frames.items()}
 
     def frames(self) -> Frames:
@@ -48,6 +56,7 @@ def dbt(tmp_path_factory: pytest.TempPathFactory, manifest_path: Path) -> DbtPro
     outcome = BuildOutcome({result["unique_id"]: result for result in results}, {}, {})
     record_build(warehouse_of(data), RELEASE, load_manifest(manifest_path), outcome)
     warehouse_of(data).release(RELEASE)
+    store_verified(Lakehouse(data_directory=str(data)), release_frames())
     return project
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from merajut_assets.lineage.sql import column_lineage
 from merajut_assets.marts import project
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
-from merajut_assets.marts.lineage import column_lineage
 from merajut_assets.marts.project import (
     ManifestError,
     asset_path,

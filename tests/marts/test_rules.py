@@ -27,7 +27,7 @@ from merajut_assets.marts.project import (
 from merajut_assets.marts.published import publish
 from merajut_assets.marts.rules import identity_columns, open_tables, rule_faults
 from merajut_assets.policies.stakeholder import Microdata, stakeholder_policies
-from tests.marts.support.mini_warehouse import RELEASE
+from tests.marts.support.mini_warehouse import RELEASE, events_of
 
 CHILDREN = "source.merajut.protected.government__child_summary"
 CHILDREN_TABLE = '"warehouse"."protected"."government__child_summary"'
@@ -472,4 +472,4 @@ def test_a_mart_that_judged_sql_has_not_made_is_not_published(built, manifest_pa
     with pytest.raises(dg.Failure, match="dim_campaign were not built by the SQL that was judged"):
         publish(built, "media", RELEASE, marts)
     assert built.publisher.list("media") == []
-    assert [entry["event"] for entry in built.audit.entries()] == ["published.refused"]
+    assert events_of(built) == ["published.refused"]

@@ -37,9 +37,14 @@ def test_paths_follow_the_data_directory_but_shipped_reference_does_not(tmp_path
 def test_addresses_with_passwords_stay_out_of_the_representation() -> None:
     """Settings end up in logs and tracebacks."""
     settings = Settings.load(
-        {"MERAJUT_PANTI_URL": "postgresql://u:geheim@h/d", "MERAJUT_ALERT_WEBHOOK": "https://h/geheim"}
+        {
+            "MERAJUT_PANTI_URL": "postgresql://u:geheim@h/d",
+            "MERAJUT_ALERT_WEBHOOK": "https://h/geheim",
+            "MERAJUT_OPENLINEAGE_URL": "https://u:geheim@h",
+            "MERAJUT_OPENLINEAGE_KEY": "geheim",
+        }
     )
-    assert settings.panti_database_url is not None
+    assert None not in (settings.panti_database_url, settings.openlineage_url, settings.openlineage_key)
     assert "geheim" not in repr(settings)
 
 

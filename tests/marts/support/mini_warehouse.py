@@ -12,8 +12,10 @@ from pathlib import Path
 import polars as pl
 
 from merajut_assets.marts.dbt_sources import source_columns
+from resources.lakehouse import Lakehouse
 from resources.settings import Settings
 from resources.vault import KeyVault
+from resources.verifications import EVENT, record_verification
 from resources.warehouse import Warehouse
 
 RELEASE = "2026-06"
@@ -48,6 +50,20 @@ def build_warehouse(data: Path, frames: Frames | None = None) -> Path:
         tables = {table: frame for (within, table), frame in given.items() if within == schema}
         path = warehouse.load_tables(RELEASE, tables, schema=schema)
     return path
+
+
+def store_verified(lakehouse: Lakehouse, frames: Frames) -> None:
+    """What the layers before would have left of the release: the tables in the lake, and their checks passed."""
+    for (layer, table), frame in frames.items():
+        path = "/".join([layer, *table.split("__")])
+        facts = {"release": RELEASE}
+        version = lakehouse.lake.overwrite(path, frame.drop("release"), partition=facts, facts=facts)
+        record_verification(lakehouse.audit, path, RELEASE, version, passed=True)
+
+
+def events_of(lakehouse: Lakehouse) -> list[str]:
+    """What the audit log says beside the verifications of `store_verified`."""
+    return [entry["event"] for entry in lakehouse.audit.entries() if entry["event"] != EVENT]
 
 
 def release_frames() -> Frames:

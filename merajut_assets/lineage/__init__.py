@@ -1,0 +1,1 @@
+"""Where every column comes from, and the proof that what is published tells about nobody."""

@@ -1,0 +1,120 @@
+"""The lineage proof of the project as it is, and of a release: what goes into it, and from where.
+
+Here belongs putting graph, policies and evidence together. What the proof demands is `lineage.proof`'s matter, what
+follows when it fails is decided by whoever asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from merajut_assets.lineage.evidence import Evidence, Verification
+from merajut_assets.lineage.graph import ColumnRef, LineageGraph
+from merajut_assets.lineage.proof import Proof, prove
+from merajut_assets.lineage.protection import identities
+from merajut_assets.lineage.python_steps import python_graph
+from merajut_assets.lineage.sql import dbt_graph
+from merajut_assets.marts.project import MANIFEST, ManifestError, asset_path, load_manifest, stakeholder_marts
+from merajut_assets.marts.rules import ROW_LEVEL
+from merajut_assets.policies.stakeholder import stakeholder_policies
+from resources.lakehouse import Lakehouse
+from resources.verifications import recorded_verifications, stored_version
+
+PUBLISHED = "published"
+ANY_COLUMN = "*"  # of an asset of which no column is known
+_graphs: dict[Path, tuple[Mapping[str, Any], LineageGraph]] = {}
+
+
+def whole_graph(manifest_path: Path = MANIFEST) -> LineageGraph:
+    """The lineage of every column there is, from the sources to what is published. Made once per manifest.
+
+    Raises ManifestError when the dbt project was not prepared, or has SQL that cannot be followed."""
+    manifest = load_manifest(manifest_path)
+    known = _graphs.get(manifest_path)
+    if known is None or known[0] is not manifest:  # prepared anew since
+        known = _graphs[manifest_path] = (manifest, graph_with(manifest))
+    return known[1]
+
+
+def graph_with(manifest: Mapping[str, Any]) -> LineageGraph:
+    """The lineage of every column, with the dbt models of a compiled manifest. Raises ManifestError."""
+    try:
+        return python_graph() | dbt_graph(manifest)
+    except ValueError as error:
+        raise ManifestError(f"the lineage of the dbt project cannot be told: {error}") from None
+
+
+def leaving_columns(manifest: Mapping[str, Any]) -> dict[str, list[ColumnRef]]:
+    """By mart, every column that leaves, as its dbt contract declares it: in the mart and in the published file."""
+    return {
+        asset: [
+            ref
+            for column in mart["columns"]
+            for ref in (
+                ColumnRef(asset, column),
+                ColumnRef(f"{PUBLISHED}/{stakeholder}", f"{mart['name']}.{column}"),
+            )
+        ]
+        for stakeholder, marts in stakeholder_marts(manifest).items()
+        for mart in marts
+        for asset in ["/".join(asset_path(mart))]
+    }
+
+
+def row_level_marts(manifest: Mapping[str, Any]) -> set[str]:
+    """The marts that are declared to have a row per person."""
+    return {
+        "/".join(asset_path(mart))
+        for marts in stakeholder_marts(manifest).values()
+        for mart in marts
+        if mart["config"]["meta"].get(ROW_LEVEL)
+    }
+
+
+def prove_project(
+    manifest_path: Path = MANIFEST,
+    *,
+    marts: Collection[str] | None = None,
+    assets: Collection[str] = (),
+    evidence: Evidence | None = None,
+) -> Proof:
+    """The proof of what leaves in some marts (default: all), structure alone unless there is `evidence`. `assets`:
+    those that must have a lineage, whatever dbt knows of them. Raises ManifestError."""
+    manifest, graph = load_manifest(manifest_path), whole_graph(manifest_path)
+    leaving = leaving_columns(manifest)
+    targets = [ref for mart, columns in leaving.items() if marts is None or mart in marts for ref in columns]
+    return prove(
+        graph,
+        [*targets, *(ColumnRef(asset, ANY_COLUMN) for asset in assets if asset not in graph.assets)],
+        stakeholder_policies(),
+        row_level=row_level_marts(manifest),
+        identities=identities(),
+        evidence=evidence,
+    )
+
+
+def prove_release(
+    lakehouse: Lakehouse, release: str, marts: Collection[str] | None = None, manifest_path: Path = MANIFEST
+) -> Proof:
+    """The proof of some marts (default: all) of a release, with the evidence that there is. Raises ManifestError."""
+    return prove_project(manifest_path, marts=marts, evidence=evidence_of(lakehouse, release, manifest_path))
+
+
+def evidence_of(lakehouse: Lakehouse, release: str, manifest_path: Path = MANIFEST) -> Evidence:
+    """What is known about the privacy checks of a release: the entries of the audit log, if it is as it was written,
+    and the version in which each dataset and statistic is stored."""
+    tables = [asset for asset in whole_graph(manifest_path).assets if asset.startswith(("protected/", "statistics/"))]
+    versions = {table: stored_version(lakehouse.lake, table, release) for table in tables}
+    report = lakehouse.audit.verify()
+    return Evidence(
+        release=release,
+        stored={table: version for table, version in versions.items() if version is not None},
+        verifications=tuple(Verification(*entry) for entry in recorded_verifications(lakehouse.audit))
+        if report.is_intact
+        else (),
+        fault=None
+        if report.is_intact
+        else f"the audit log is not as it was written ({report.reason}); `merajut audit verify` says more",
+    )

@@ -1,0 +1,233 @@
+"""What is kept, why and in which state: derived from what is declared and recorded, and complete."""
+
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from merajut_assets.compliance.assets import build_compliance_assets
+from merajut_assets.compliance.inventory import DATASET_INVENTORY, SCHEMA, by_dataset, dataset_inventory, unknown_tables
+from merajut_assets.compliance.register import (
+    NOBODY,
+    PROCESSING_REGISTER,
+    Processing,
+    as_frame,
+    gaps,
+    processing_register,
+    store_register,
+    unregistered,
+)
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import LegalBasis
+from merajut_assets.definitions import build_defs
+from merajut_assets.policies.stakeholder import stakeholder_policies
+from tests.compliance.small_lake import SmallLake
+
+DISPUTE_WINDOW_DAYS = 30
+
+
+@pytest.fixture(scope="module")
+def entries() -> dict[str, Processing]:
+    return {entry.dataset: entry for entry in processing_register(DISPUTE_WINDOW_DAYS)}
+
+
+@pytest.fixture(scope="module")
+def graph() -> Any:
+    return build_defs().resolve_asset_graph()
+
+
+def _materialise(small: SmallLake, name: str) -> tuple[dict[str, Any], dg.AssetCheckEvaluation]:
+    asset = next(asset for asset in build_compliance_assets() if asset.key.path[-1] == name)
+    result = dg.materialize([asset], resources={"lakehouse": small.lakehouse}, raise_on_error=False)
+    (made,) = [event.materialization for event in result.get_asset_materialization_events()]
+    (check,) = result.get_asset_check_evaluations()
+    return {key: value.value for key, value in made.metadata.items()}, check
+
+
+# ── register ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_everything_declared_is_in_the_register_once(entries: dict[str, Processing]) -> None:
+    """What is not in the register is processed without anybody answering for it."""
+    layers = ("raw", "conformed", "protected")
+    declared = {"/".join(table.asset_key) for layer in layers for table in registry.tables(layer).values()}
+    for policy in stakeholder_policies().values():
+        declared |= {f"statistics/{policy.stakeholder}/{name}" for name in policy.statistics}
+        declared.add(f"published/{policy.stakeholder}")
+    beside = ("quarantine/", "contributors/")
+    assert {name for name in entries if not name.startswith(beside)} == declared
+    assert len(processing_register(DISPUTE_WINDOW_DAYS)) == len(entries)
+    assert gaps(entries.values()) == []
+
+
+def test_it_says_what_contract_and_policy_say(entries: dict[str, Processing]) -> None:
+    """A register that is written down beside the contracts is wrong after the first change."""
+    for contract in registry.tables("protected").values():
+        entry, policy = entries["/".join(contract.asset_key)], stakeholder_policies()[contract.system]
+        assert (entry.purpose, entry.owner, entry.retention_days) == (
+            contract.purpose,
+            contract.owner,
+            contract.retention_days,
+        )
+        assert (entry.recipients, entry.countries_of_recipients) == (contract.system, policy.recipient_country)
+        assert entry.country_of_storage == contract.country_of_storage
+    summary = entries["protected/government/child_summary"]
+    assert "at least 5 people alike" in summary.safeguards
+    assert "reason_for_care at least 2" in summary.safeguards
+    assert "ε = 2" in entries["statistics/media/child_count_by_province"].safeguards
+
+
+def test_nobody_gets_rows_of_their_own_or_without_a_basis(entries: dict[str, Processing]) -> None:
+    """Raw and conformed rows leave the house in protected form only, and without a legal basis in none."""
+    for name, entry in entries.items():
+        if name.startswith(("raw/", "conformed/", "quarantine/")):
+            assert entry.recipients == NOBODY, name
+        if entry.legal_basis == LegalBasis.NONE:
+            assert entry.passed_on_to == NOBODY, name
+    # Statutory returns are for the authorities; nobody consented to anything else.
+    assert entries["raw/ssda903/episodes"].passed_on_to == "government"
+    assert "media" in entries["raw/panti/children"].passed_on_to
+
+
+def test_gaps_are_named_with_their_remedy(entries: dict[str, Processing]) -> None:
+    """Each of them is a breach of the law on paper, before it is one in fact."""
+    child = entries["conformed/child"]
+    for change, word in (
+        ({"purpose": ""}, "purpose"),
+        ({"retention_days": 0}, "retention_days"),
+        ({"legal_basis": "not_applicable"}, "legal basis"),
+        ({"legal_basis": "none", "recipients": "media"}, "policy"),
+    ):
+        (gap,) = gaps([replace(child, **change)])
+        assert "conformed/child" in gap
+        assert word in gap
+    assert gaps([replace(child, subjects="", purpose="")]) == []
+
+
+def test_a_recipient_abroad_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer to another country needs grounds of its own."""
+    policies = dict(stakeholder_policies())
+    policies["media"] = policies["media"].model_copy(update={"recipient_country": "SG"})
+    monkeypatch.setattr("merajut_assets.compliance.register.stakeholder_policies", lambda: policies)
+    register = as_frame(processing_register(DISPUTE_WINDOW_DAYS))
+    abroad = set(register.filter("is_sent_abroad")["dataset"])
+    assert {"published/media", "protected/media/campaign_reach", "raw/panti/children"} <= abroad
+    assert "published/government" not in abroad
+
+
+def test_the_asset_shows_and_keeps_the_register(small: SmallLake) -> None:
+    """Which declarations held when is asked years later; a day without a change adds no version."""
+    metadata, check = _materialise(small, "processing_register")
+    assert check.passed
+    stored = small.lakehouse.lake.read(PROCESSING_REGISTER)
+    assert stored.equals(as_frame(processing_register(DISPUTE_WINDOW_DAYS)))
+    assert metadata["dagster/row_count"] == stored.height
+    assert "Care of children in residential institutions" in metadata["register"]
+    assert metadata["sent_abroad"] == "none"
+    version = small.lakehouse.lake.version(PROCESSING_REGISTER)
+    assert store_register(small.lakehouse, stored) == version
+    assert store_register(small.lakehouse, stored.head(3)) == (version or 0) + 1
+    assert small.lakehouse.lake.read(PROCESSING_REGISTER, version=version).equals(stored)
+
+
+def test_a_stored_table_that_nobody_declares_fails_the_check(small: SmallLake) -> None:
+    """A copy "for testing" is processing, too."""
+    assert unregistered(small.lakehouse, processing_register(DISPUTE_WINDOW_DAYS)) == []
+    small.lakehouse.lake.overwrite("protected/media/children_copy", pl.DataFrame({"a": [1]}))
+    (small.directory / "published" / "friends").mkdir(parents=True)
+    _, check = _materialise(small, "processing_register")
+    assert not check.passed
+    faults = "protected/media/children_copy is not declared; published/friends is not declared"
+    assert check.metadata["faults"].value == faults
+
+
+# ── inventory ────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_column_of_every_asset_is_in_the_inventory(graph: Any) -> None:
+    """Read off the assets themselves: a column that is shown and not listed, or the other way round, cannot be."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        inventory = dataset_inventory(graph, instance)
+    assert inventory.schema == pl.Schema(SCHEMA)
+    assert set(inventory["dataset"]) == {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert inventory["owner"].min() != ""
+    assert inventory.filter(pl.col("column").is_not_null())["privacy_class"].null_count() == 0
+    for contract in registry.tables("conformed").values():
+        rows = inventory.filter(dataset=f"conformed/{contract.name}")
+        assert dict(zip(rows["column"], rows["privacy_class"], strict=True)) == {
+            column.name: column.privacy.value for column in contract.columns
+        }
+        assert set(rows["retention_days"]) == {contract.retention_days}
+        assert set(rows["fresh_for_hours"]) == {contract.freshness_hours}
+    media = inventory.filter(pl.col("dataset").str.starts_with("mart/media/"))
+    assert set(media["retention_days"]) == {stakeholder_policies()["media"].retention_days}
+
+
+def test_what_happened_to_a_dataset_stands_beside_it() -> None:
+    """An owner sees at one glance what is old and what is red."""
+    schema = dg.TableSchema([dg.TableColumn("nik", "text", "Number", tags={"sensitivity": "direct_identifier"})])
+    error, warning = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+    results = {"hard": (False, error), "soft": (False, warning), "good": (True, error)}
+
+    @dg.asset(
+        owners=["team:care"],
+        tags={"sensitivity": "public"},
+        metadata={"dagster/column_schema": schema, "retention_days": 7},
+        check_specs=[dg.AssetCheckSpec(name, asset="made") for name in (*results, "later")],
+        partitions_def=dg.StaticPartitionsDefinition(["2026-09"]),
+    )
+    def made() -> Any:
+        yield dg.MaterializeResult(
+            check_results=[
+                dg.AssetCheckResult(check_name=name, passed=passed, severity=severity)
+                for name, (passed, severity) in results.items()
+            ]
+        )
+        yield dg.AssetCheckResult(check_name="later", passed=True)
+
+    @dg.asset(owners=["team:care"])
+    def waiting() -> None: ...
+
+    graph = dg.Definitions(assets=[made, waiting]).resolve_asset_graph()
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([made], instance=instance, partition_key="2026-09")
+        inventory = dataset_inventory(graph, instance)
+    first, second = inventory.rows(named=True)
+    assert (first["dataset"], first["column"], first["privacy_class"]) == ("made", "nik", "direct_identifier")
+    assert (first["partition"], first["retention_days"], first["checks_failed"]) == ("2026-09", 7, 1)
+    assert first["checks"] == "good: passed; hard: failed; later: passed; soft: warned"
+    assert first["materialised_at"].endswith("+00:00")
+    assert (second["dataset"], second["column"], second["materialised_at"]) == ("waiting", None, None)
+    assert by_dataset(inventory)["columns"].to_list() == [1, 0]
+
+
+def test_a_table_that_no_asset_makes_is_found(small: SmallLake, graph: Any) -> None:
+    """What a renamed asset leaves behind is nobody's, is never renewed and never erased from."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        inventory = dataset_inventory(graph, instance)
+    assert unknown_tables(small.lakehouse, inventory) == []
+    # Of figures about groups it is remembered who stood behind them.
+    small.lakehouse.lake.overwrite("contributors/government/staff_summary", pl.DataFrame({"a": [1]}))
+    assert unknown_tables(small.lakehouse, inventory) == []
+    assert unregistered(small.lakehouse, processing_register(DISPUTE_WINDOW_DAYS)) == []
+    small.lakehouse.lake.overwrite("conformed/children", pl.DataFrame({"a": [1]}))
+    assert unknown_tables(small.lakehouse, inventory) == ["conformed/children"]
+
+
+def test_the_asset_stores_the_inventory_of_all_definitions(small: SmallLake) -> None:
+    """The run itself knows every asset of its code location; yesterday's inventory is not kept."""
+    definitions = build_defs({"lakehouse": small.lakehouse})
+    with dg.DagsterInstance.ephemeral() as instance:
+        for _ in range(2):
+            result = definitions.resolve_job_def("evidence").execute_in_process(
+                instance=instance, asset_selection=[dg.AssetKey(["compliance", "dataset_inventory"])]
+            )
+            assert result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert check.passed
+    stored = small.lakehouse.lake.read(DATASET_INVENTORY)
+    assert stored["dataset"].n_unique() == len(definitions.resolve_asset_graph().get_all_asset_keys())
+    own = stored.filter(dataset="compliance/dataset_inventory")
+    assert own["checks"][0] == "everything_is_known: passed"

@@ -1,0 +1,131 @@
+"""Nothing is published without the proof: structure, and the evidence for exactly what is stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from merajut_assets.marts.project import asset_path, load_manifest, stakeholder_marts
+from merajut_assets.marts.proof import evidence_of, prove_release
+from merajut_assets.marts.published import publish
+from resources.audit import AuditError
+from resources.lakehouse import Lakehouse
+from resources.verifications import record_verification, recorded_verifications, stored_version
+from tests.marts.support.mini_warehouse import RELEASE
+
+REACH, CHILDREN = "protected/media/campaign_reach", "protected/academia/research_child"
+GIVING = "protected/media/campaign_giving"
+
+
+def released(lakehouse: Lakehouse, stakeholder: str, manifest_path: Path) -> bool:
+    """Whether a stakeholder's marts are published; what is said when they are not is in the failure."""
+    publish(lakehouse, stakeholder, RELEASE, stakeholder_marts(load_manifest(manifest_path))[stakeholder])
+    return True
+
+
+def lines_of(lakehouse: Lakehouse) -> list[str]:
+    return lakehouse.settings.audit_log.read_text().splitlines(keepends=True)
+
+
+def test_a_verified_release_is_proved_and_published(built, manifest_path) -> None:
+    proof = prove_release(built, RELEASE, manifest_path=manifest_path)
+    assert proof.holds, proof.faults
+    assert proof.release == RELEASE
+    assert {protection.asset for protection in proof.steps} >= {GIVING, CHILDREN}
+    assert released(built, "media", manifest_path)
+
+
+def test_a_failed_check_blocks_its_stakeholder_and_nobody_else(built, manifest_path) -> None:
+    """One refused dataset must not keep the others from theirs, nor theirs help it out."""
+    record_verification(built.audit, CHILDREN, RELEASE, stored_version(built.lake, CHILDREN, RELEASE), passed=False)
+    with pytest.raises(dg.Failure, match=f"{CHILDREN}: its privacy check failed on version"):
+        released(built, "academia", manifest_path)
+    assert built.publisher.list("academia") == []
+    (refused,) = [entry for entry in built.audit.entries() if entry["event"] == "published.refused"]
+    assert refused["facts"]["stakeholder"] == "academia"
+    assert released(built, "media", manifest_path)
+
+
+def test_rows_that_were_written_after_their_check_block(built, manifest_path) -> None:
+    """A check of what was there before says nothing about what is there now."""
+    frame = built.lake.read(GIVING, partition={"release": RELEASE}).drop("release")
+    built.lake.overwrite(GIVING, frame, partition={"release": RELEASE}, facts={"release": RELEASE})
+    with pytest.raises(dg.Failure, match=f"{GIVING}: version 1 is stored, and the privacy check saw version 0"):
+        released(built, "media", manifest_path)
+    record_verification(built.audit, GIVING, RELEASE, 1, passed=True)
+    assert released(built, "media", manifest_path)
+
+
+def test_another_release_leaves_the_evidence_as_it_is(built, manifest_path) -> None:
+    """The version of a table goes up with every month; that of this month's rows does not."""
+    frame = built.lake.read(GIVING, partition={"release": RELEASE}).drop("release")
+    built.lake.overwrite(GIVING, frame, partition={"release": "2026-07"}, facts={"release": "2026-07"})
+    assert stored_version(built.lake, GIVING, RELEASE) == 0
+    assert stored_version(built.lake, GIVING, "2026-07") == 1
+    assert stored_version(built.lake, GIVING, "2026-08") is None
+    assert released(built, "media", manifest_path)
+
+
+def test_a_rewritten_table_is_to_be_verified_again(built) -> None:
+    """An erasure takes rows out of all releases, and with them somebody's large enough group."""
+    assert built.lake.delete_where(GIVING, pl.col("campaign_id").is_not_null()) > 0
+    assert stored_version(built.lake, GIVING, RELEASE) is None
+    assert "nothing of release" in prove_release(built, RELEASE).unverified[GIVING]
+
+
+def test_evidence_that_was_taken_out_of_the_log_blocks_everybody(built, manifest_path) -> None:
+    """Whoever can remove one entry can remove the one that says `failed`: then nothing in the log is believed."""
+    kept = [line for line in lines_of(built) if json.loads(line)["facts"].get("asset") != GIVING]
+    assert len(kept) < len(lines_of(built))
+    built.settings.audit_log.write_text("".join(kept))
+    proof = prove_release(built, RELEASE, manifest_path=manifest_path)
+    assert not proof.holds
+    assert all("the audit log is not as it was written" in reason for reason in proof.unverified.values())
+
+
+def test_evidence_that_was_never_written_blocks(built, manifest_path) -> None:
+    """A release that was made before there were checks, or around them."""
+    built.settings.audit_log.unlink()
+    # The vault remembers how many entries there were, so that even removing all of them shows.
+    assert "the log is missing" in (evidence_of(built, RELEASE, manifest_path).fault or "")
+    with pytest.raises(AuditError):  # not even the refusal is appended to such a log
+        released(built, "media", manifest_path)
+    assert built.publisher.list("media") == []
+
+
+def test_an_edited_entry_is_not_believed(built, manifest_path) -> None:
+    record_verification(built.audit, GIVING, RELEASE, 0, passed=False)
+    edited = [line.replace('"passed":false', '"passed":true') for line in lines_of(built)]
+    built.settings.audit_log.write_text("".join(edited))
+    assert not prove_release(built, RELEASE, manifest_path=manifest_path).holds
+
+
+def test_a_structural_leak_blocks_publication(built, manifest_path, monkeypatch) -> None:
+    """Also when the dbt project was judged, and all checks passed: a policy was changed so that a step is gone."""
+    from merajut_assets.marts import proof
+    from merajut_assets.policies.stakeholder import Open, stakeholder_policies
+
+    media = stakeholder_policies()["media"]
+    opened = media.model_copy(update={"datasets": {**media.datasets, "campaign_giving": Open(kind="open")}})
+    monkeypatch.setattr(proof, "stakeholder_policies", lambda: {**stakeholder_policies(), "media": opened})
+    with pytest.raises(dg.Failure, match=r"the lineage is not proved: .* offending paths") as failed:
+        released(built, "media", manifest_path)
+    assert "→ mart/media/campaign_metrics." in str(failed.value)
+    assert released(built, "academia", manifest_path)
+
+
+def test_entries_say_what_was_verified(built) -> None:
+    entries = list(recorded_verifications(built.audit))
+    assert (GIVING, RELEASE, 0, True) in entries
+    assert all(entry.table.startswith(("protected/", "statistics/")) for entry in entries)
+
+
+def test_marts_are_judged_one_by_one(built, manifest_path) -> None:
+    (mart,) = stakeholder_marts(load_manifest(manifest_path))["media"]
+    alone = prove_release(built, RELEASE, ["/".join(asset_path(mart))], manifest_path)
+    assert alone.columns == 2 * len(mart["columns"])
+    assert {protection.stakeholder for protection in alone.steps} == {"media"}
