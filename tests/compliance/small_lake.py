@@ -225,6 +225,19 @@ def _put_references(lakehouse: Lakehouse) -> None:
     schools = pl.read_parquet(folder / "school_register" / "schools.parquet")
     column = next(name for name in schools.columns if "npsn" in name.lower())
     lakehouse.lake.overwrite("conformed/school", schools.select(pl.col(column).alias("npsn").cast(pl.String)).unique())
+    lakehouse.lake.overwrite("conformed/population", _people(regions))
+
+
+def _people(regions: pl.DataFrame) -> pl.DataFrame:
+    """As many people of every district, sex and birth month as make a child one of many."""
+    months = [f"{year}-{month:02d}" for year in range(1996, 2027) for month in range(1, 13)]
+    return (
+        regions.filter(pl.col("level") == "regency")
+        .select(pl.col("region_code").alias("regency_code"))
+        .join(pl.DataFrame({"sex": ["F", "M"]}), how="cross")
+        .join(pl.DataFrame({"birth_month": months}), how="cross")
+        .with_columns(pl.lit(300, dtype=pl.Int64).alias("inhabitants"), pl.lit("generated").alias("data_origin"))
+    )
 
 
 __all__ = ["INGEST_DATE", "MARKER", "SmallLake", "prepare"]
