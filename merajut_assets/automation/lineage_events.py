@@ -225,6 +225,9 @@ class _ToServer:
         session.trust_env = not is_local(address, "MERAJUT_OPENLINEAGE_URL")  # a proxy's "localhost" is another machine
         session.max_redirects = 0  # a redirect could lead from an address that was checked to one that was not
         parts = urlsplit(address)
+        # Both tell the address at the level of debugging, and it is nobody's business what stands in it.
+        for chatty in ("openlineage", "urllib3"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         self._transport = HttpTransport(
             HttpConfig(
                 url=f"{parts.scheme}://{parts.netloc}",

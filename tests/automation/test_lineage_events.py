@@ -329,6 +329,7 @@ def test_a_server_that_is_down_gets_them_when_it_is_up(
     run(parts, instance)
     settings = serving(tmp_path, server)
     server.status = 503
+    caplog.set_level(logging.DEBUG)
     delivery = deliver(instance, parts.resolve_asset_graph(), settings, load_graph)
     assert (delivery.events, len(server.paths)) == (0, 1)
     assert "HTTPError 503" in delivery.problem
