@@ -25,7 +25,7 @@ from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows, distinct_va
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
 from merajut_assets.privacy.lattice import LatticeTooLarge, search
 from merajut_assets.privacy.local import local_recoding
-from merajut_assets.privacy.metrics import METRICS, Tally, tally
+from merajut_assets.privacy.metrics import METRICS, Tally, attribute_loss, tally
 from merajut_assets.privacy.policy import Policy, PolicyError
 from merajut_assets.privacy.problem import Integers
 from merajut_assets.privacy.repeated import Beside, search_beside, why_not_beside
@@ -75,7 +75,8 @@ def anonymise(
 
     The report: `solution`, `reason` and `feasible_with` (without a solution), `transformation` (level
     per quasi-identifier; with several partitions or local levels the coarsest, each partition's under
-    `partitions`), `loss` (ARX's normalised Loss), `metric` and `metric_value` (under the policy's weights),
+    `partitions`), `loss` (ARX's normalised Loss), `column_loss` (the same of each quasi-identifier), `metric` and
+    `metric_value` (under the policy's weights),
     `rows`, `suppressed`, `classes`, `min_class` (distinct subjects, or rows without a subject column),
     `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
     meets, or `bound`), `lower_bound`, `certificate` (None beside a history, which it does not hold), `seconds`,
@@ -207,6 +208,7 @@ def _report(
         "solution": solved,
         "transformation": None,
         "loss": None,
+        "column_loss": None,
         "metric": policy.metric,
         "metric_value": None,
         "rows": rows,
@@ -233,6 +235,10 @@ def _report(
     attributes = parts[0].problem.attributes
     report["transformation"] = {name: max(part["transformation"][name] for part in parted) for name in hierarchies}
     report["loss"] = METRICS["loss"].of(whole, [attribute.unweighted() for attribute in attributes])
+    report["column_loss"] = {
+        name: float(attribute_loss(covered, whole.rows, attribute.domain))
+        for name, covered, attribute in zip(hierarchies, whole.covered, attributes, strict=True)
+    }
     report["metric_value"] = METRICS[policy.metric].of(whole, attributes)
     report["suppressed"] = whole.suppressed
     report["classes"] = whole.classes

@@ -3,6 +3,7 @@
 No postponed annotations here: Dagster reads that of the context at run time.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,9 +14,11 @@ from merajut_assets.contracts.base import TableContract
 from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.consistency import check_datasets
+from merajut_assets.protected.page import privacy_page
 from merajut_assets.protected.pipeline import PRIVACY_STEPS, Evidence, entities_of
-from merajut_assets.protected.release import examine_stored, release_dataset, table_of
+from merajut_assets.protected.release import examine_stored, read_release, release_dataset, table_of
 from partitions import release_partitions
+from resources.facts import Fact
 from resources.lakehouse import Lakehouse
 from resources.verifications import record_verification, stored_version
 
@@ -44,9 +47,20 @@ def _asset(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetsDefin
     @guarded
     def protected_dataset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
         facts = release_dataset(lakehouse, contract, policy, context.partition_key)
-        return dg.MaterializeResult(metadata={**facts, "privacy_step": step.value, "dagster/row_count": facts["rows"]})
+        stored = read_release(lakehouse.lake, contract, context.partition_key)
+        page = privacy_page(contract, policy, facts, stored)
+        # Dagster shows metadata in this order.
+        shown = {name: dg.MetadataValue.md(text) for name, text in page.items()}
+        own = {"privacy_step": step.value, "dagster/row_count": facts["rows"], **_short_digests(facts)}
+        rest = {name: value for name, value in facts.items() if name not in {*shown, "inputs"}}
+        return dg.MaterializeResult(metadata={**shown, **rest, **own})
 
     return protected_dataset
+
+
+def _short_digests(facts: Mapping[str, Fact]) -> dict[str, str]:
+    """The digests of a release, as much of them as tells two apart: a longer word widens the whole page."""
+    return {f"{name}_digest": str(facts[name])[:16] for name in ("inputs", "policy")}
 
 
 def _check(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetChecksDefinition:

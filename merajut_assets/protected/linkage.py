@@ -52,9 +52,12 @@ def measured_risk(
     population: pl.DataFrame | None,
     cut_off: date,
 ) -> dict[str, Any]:
-    """`prosecutor`, `marketer` and `sample_unique_share` (see `assess_risk`), and with a population `linkage`."""
+    """`threshold`, `prosecutor`, `marketer` and `sample_unique_share` (see `assess_risk`); with a population `linkage`,
+    too."""
     risk = assess_risk(released, dataset.privacy.class_columns, subject=subject)
-    figures: dict[str, Any] = {name: risk[name] for name in ("prosecutor", "marketer", "sample_unique_share")}
+    figures: dict[str, Any] = {
+        name: risk[name] for name in ("threshold", "prosecutor", "marketer", "sample_unique_share")
+    }
     if population is not None:
         figures["linkage"] = _linkage(released, dataset, subject, population, cut_off)
     return figures

@@ -98,9 +98,9 @@ def protect(
     `publication`. `memory`: what earlier child-level releases of this dataset showed.
 
     The report holds `rows_in`, `excluded`, `rows`, `suppressed`, and by kind of dataset `k`, `l`, `t_…`,
-    `classes`, `transformation`, `loss`, `withheld_parts`, `withheld_rows`, `reporting_dates`, `candidates` and
-    `left_out_beside_history` (with a memory), `risk`, `cells_withheld_small`, `cells_withheld_small_change`,
-    `shares_withheld`, `publications_compared`.
+    `classes`, `transformation`, `finest_transformation`, `loss`, `column_loss`, `withheld_parts`,
+    `withheld_rows`, `reporting_dates`, `candidates` and `left_out_beside_history` (with a memory), `risk`,
+    `cells_withheld_small`, `cells_withheld_small_change`, `shares_withheld`, `publications_compared`.
     Raises PrivacyRefused when a requirement cannot be met, and DataError when rows do not fit the policy.
     """
     dataset = policy.datasets[contract.name]
@@ -210,7 +210,13 @@ def _microdata(
         "suppressed": release.report["suppressed"],
         "classes": release.report["classes"],
         "transformation": dict(release.report["transformation"]),
+        # The former is the coarsest of all parts by the exact columns.
+        "finest_transformation": {
+            name: min(part["transformation"][name] for part in release.report["partitions"])
+            for name in release.report["transformation"]
+        },
         "loss": release.report["loss"],
+        "column_loss": dict(release.report["column_loss"]),
         "withheld_parts": withheld,
         "withheld_rows": named.height - release.report["rows"],
         **{name: release.report[name] for name in beside if name in release.report},

@@ -292,7 +292,7 @@ def _classes_digest(
 def flat_facts(result: ProtectedResult) -> dict[str, Fact]:
     """A result's report and exclusions as plain facts: `level_sex`, `l_abuse_type`, `risk_linkage_share_right`,
     `excluded_child_no_consent`."""
-    prefixes = {"transformation": "level", "reporting_dates": "reporting_date"}
+    prefixes = {"transformation": "level", "finest_transformation": "finest_level", "reporting_dates": "reporting_date"}
     facts = _flat({prefixes.get(name, name): value for name, value in result.report.items()})
     for entity, reasons in result.excluded.items():
         facts.update({f"excluded_{entity}_{reason}": rows for reason, rows in reasons.items()})

@@ -1,0 +1,226 @@
+"""The page of a protected dataset: compliance staff read there what was promised, what was reached and what is left."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import dagster as dg
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import TableContract
+from merajut_assets.policies.stakeholder import Aggregate, StakeholderPolicy, stakeholder_policies
+from merajut_assets.privacy.hierarchy import build_hierarchy
+from merajut_assets.privacy.policy import QuasiIdentifier
+from merajut_assets.protected.assets import build_protected_assets
+from merajut_assets.protected.page import BAR_WIDTH, SHOWN_AT_ONCE, bar_chart, level_names, privacy_page, size_bands
+from merajut_assets.protected.release import examine_stored, read_release, release_dataset
+from resources.lakehouse import Lakehouse
+from tests.protected.conformed_world import RELEASE
+
+DATASETS = [(policy, name) for policy in stakeholder_policies().values() for name in policy.datasets]
+MICRODATA = [(policy, name) for policy, name in DATASETS if name in policy.microdata]
+QUASI_IDENTIFIERS = [
+    pytest.param(spec, id=f"{policy.stakeholder}-{name}-{column}")
+    for policy, name in MICRODATA
+    for column, spec in policy.microdata[name].privacy.quasi_identifiers.items()
+]
+IMAGE = re.compile(r"!\[(?P<said>.*)\]\(<data:image/svg\+xml,(?P<svg>[^<>]*)>\)")
+SVG = "{http://www.w3.org/2000/svg}"
+GOVERNMENT = stakeholder_policies()["government"]
+
+
+def _page_of(
+    lakehouse: Lakehouse, policy: StakeholderPolicy, name: str
+) -> tuple[TableContract, dict[str, object], dict[str, str]]:
+    contract = registry.protected_dataset(policy.stakeholder, name)
+    facts = release_dataset(lakehouse, contract, policy, RELEASE)
+    stored = read_release(lakehouse.lake, contract, RELEASE)
+    return contract, dict(facts), privacy_page(contract, policy, facts, stored)
+
+
+def _cells(table: str) -> dict[str, list[str]]:
+    """The rows of a Markdown table by their first cell."""
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    return {row[0]: row[1:] for row in rows[2:]}
+
+
+def _drawn(markdown: str) -> tuple[str, ElementTree.Element]:
+    found = IMAGE.fullmatch(markdown)
+    assert found is not None
+    return found["said"], ElementTree.fromstring(unquote(found["svg"]))
+
+
+@pytest.mark.parametrize(("policy", "name"), DATASETS, ids=lambda value: getattr(value, "stakeholder", value))
+def test_every_page_is_seen_without_a_click(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str) -> None:
+    """Dagster hides longer Markdown behind a click, and HTML in it is stripped: who looks would see nothing."""
+    _, _, page = _page_of(lakehouse, policy, name)
+    assert "policy" in page
+    for entry in page.values():
+        assert 0 < len(entry) < SHOWN_AT_ONCE
+        assert not re.search(r"<(?!data:image/svg\+xml,)", entry.replace("“< ", "").replace("|< ", "|"))
+    for entry in (entry for key, entry in page.items() if key.startswith("utility")):
+        _drawn(entry)
+
+
+@pytest.mark.parametrize(("policy", "name"), MICRODATA, ids=lambda value: getattr(value, "stakeholder", value))
+def test_a_page_about_persons_tells_policy_levels_reached_risk_and_what_is_left(
+    lakehouse: Lakehouse, policy: StakeholderPolicy, name: str
+) -> None:
+    contract, facts, page = _page_of(lakehouse, policy, name)
+    privacy = policy.microdata[name].privacy
+    evidence = examine_stored(lakehouse, contract, policy, RELEASE).facts
+    assert _cells(page["policy"])["k (different persons in a class)"] == [str(privacy.k)]
+    assert set(_cells(page["policy_columns"])) == {*privacy.quasi_identifiers, *privacy.sensitive}
+    reached = _cells(page["reached"])
+    assert reached["k"] == [f"≥ {privacy.k}", str(evidence["k"])]
+    for column, least in ((column, rule.l_diversity) for column, rule in privacy.sensitive.items()):
+        if least is not None:
+            assert reached[f"l (distinct) of {column}"] == [f"≥ {least.l:g}", str(evidence["l"][column])]
+    closeness = {column: rule.t_closeness for column, rule in privacy.sensitive.items() if rule.t_closeness}
+    for column, close in closeness.items():
+        wanted = f"{facts[f't_{close.kind}_{column}']:.3g}"
+        assert reached[f"t ({close.kind}) of {column}"] == [f"≤ {close.t:g}", wanted]
+    for column, spec in privacy.quasi_identifiers.items():
+        published = level_names(spec)[int(str(facts[f"level_{column}"]))]
+        assert published.replace("*", "\\*") in _cells(page["levels"])[column][0]
+    risk = _cells(page["risk"])
+    assert risk["Prosecutor, highest (1 / smallest class)"][0] == f"{100 / evidence['k']:.3g} %"
+    said, _ = _drawn(page["utility_rows"])
+    assert f"published {evidence['rows']}" in said
+
+
+@pytest.mark.parametrize(("policy", "name"), MICRODATA, ids=lambda value: getattr(value, "stakeholder", value))
+def test_the_loss_is_the_geometric_mean_of_the_columns(
+    lakehouse: Lakehouse, policy: StakeholderPolicy, name: str
+) -> None:
+    """What the columns are said to have kept is what the loss of the whole is made of."""
+    _, facts, _ = _page_of(lakehouse, policy, name)
+    lost = [
+        1 + float(str(facts[f"column_loss_{column}"])) for column in policy.microdata[name].privacy.quasi_identifiers
+    ]
+    assert math.prod(lost) ** (1 / len(lost)) - 1 == pytest.approx(facts["loss"])
+
+
+def test_the_reading_of_the_seeds_is_told_where_it_is_shown(lakehouse: Lakehouse) -> None:
+    """0.1 % cannot be 1 / k; whoever reads it must see which attacker is meant, and the other beside it."""
+    _, facts, page = _page_of(lakehouse, GOVERNMENT, "child_summary")
+    assert "< 0.1 %" in page["risk"]
+    assert "our interpretation" in page["risk"]
+    risk = _cells(page["risk"])
+    assert risk["Linkage: children guessed right"][1] == "0.1 %"
+    assert risk["Linkage, presence known: 1 / k in a class"][0] == f"{100 * facts['risk_linkage_within_class']:.3g} %"  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("policy", "name"), MICRODATA, ids=lambda value: getattr(value, "stakeholder", value))
+def test_no_value_of_a_row_is_on_a_page(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str) -> None:
+    """Metadata is kept in the event log in clear, while the table is encrypted: rows whose values all have other names
+    must have the same page."""
+    contract, facts, page = _page_of(lakehouse, policy, name)
+    stored = read_release(lakehouse.lake, contract, RELEASE)
+    renamed = stored.with_columns(
+        (pl.lit(f"renamed {column} ") + pl.col(column).cast(pl.String).rank("dense").cast(pl.String)).alias(column)
+        for column in stored.columns
+    )
+    assert privacy_page(contract, policy, facts, renamed) == page  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [name for name, one in GOVERNMENT.datasets.items() if isinstance(one, Aggregate)])
+def test_a_page_about_groups_tells_k_and_what_was_withheld(lakehouse: Lakehouse, name: str) -> None:
+    contract, facts, page = _page_of(lakehouse, GOVERNMENT, name)
+    dataset = GOVERNMENT.datasets[name]
+    assert isinstance(dataset, Aggregate)
+    assert _cells(page["policy"])[f"k ({dataset.contributors} behind a row)"] == [str(dataset.k)]
+    reached = _cells(page["reached"])
+    assert reached[f"Fewest {dataset.contributors} behind a row"] == [str(facts["k"])]
+    without = privacy_page(contract, GOVERNMENT, {k: v for k, v in facts.items() if k != "k"}, pl.DataFrame())  # type: ignore[misc]
+    assert _cells(without["reached"])[f"Fewest {dataset.contributors} behind a row"] == ["no row is shown"]
+    assert reached[f"Withheld: fewer than {dataset.k} {dataset.contributors}"] == [str(facts["cells_withheld_small"])]
+
+
+def test_what_an_older_release_did_not_record_is_named(lakehouse: Lakehouse) -> None:
+    """A release is written once: later versions must not show a figure for one that never had it."""
+    contract, facts, _ = _page_of(lakehouse, GOVERNMENT, "child_summary")
+    old = {name: value for name, value in facts.items() if not name.startswith(("column_loss", "level", "risk", "k"))}
+    page = privacy_page(contract, GOVERNMENT, old, read_release(lakehouse.lake, contract, RELEASE))  # type: ignore[arg-type]
+    assert page["utility_columns"] == "Not recorded."
+    assert all(row[0] == "not recorded" for row in _cells(page["levels"]).values())
+    assert _cells(page["reached"])["k"][1] == "not recorded"
+
+
+# ── the parts ────────────────────────────────────────────────────────────────────────────
+
+
+SAMPLES: Mapping[str, pl.Series] = {
+    "prefix": pl.Series("value", ["ab", "cd"]),
+    "codes": pl.Series("value", ["31.71.01.1001", "32.04.02.2002"]),
+    "date": pl.Series("value", ["2012-03-01", "2015-07-09"]).str.to_date(),
+    "intervals": pl.Series("value", [1, 2]),
+}
+
+
+@pytest.mark.parametrize("spec", QUASI_IDENTIFIERS)
+def test_every_level_of_a_hierarchy_has_a_name(spec: QuasiIdentifier) -> None:
+    """A name too many or too few would call every level by its neighbour's name."""
+    hierarchy = build_hierarchy(SAMPLES[spec.kind], spec)
+    names = level_names(spec)
+    assert len(names) == hierarchy.levels
+    assert len(set(names)) == len(names)
+    for name, labels in zip(names, hierarchy.labels, strict=True):
+        assert (name == "*") == (labels.to_list() == ["*"])
+
+
+@given(sizes=st.lists(st.integers(1, 2000), max_size=60), k=st.integers(2, 50))
+def test_every_class_is_in_one_band(sizes: list[int], k: int) -> None:
+    bands = dict(size_bands(pl.Series(sizes, dtype=pl.Int64), k))
+    assert sum(bands.values()) == len(sizes)
+    assert bands.get(f"below {k}", 0) == sum(size < k for size in sizes)
+
+
+@given(
+    bars=st.lists(
+        st.tuples(
+            st.text(st.sampled_from("aZ _<>&%#'\""), min_size=1, max_size=9), st.floats(-1, 2), st.sampled_from(["9 %"])
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_chart_shows_each_bar_by_its_label_and_length(bars: list[tuple[str, float, str]]) -> None:
+    """Signs that end the address or the element would leave a broken image on the page."""
+    address = re.search(r"\(<data:image/svg\+xml,([^<>]*)>\)$", bar_chart("Title", bars))
+    assert address is not None
+    drawing = ElementTree.fromstring(unquote(address[1]))
+    texts = [element.text for element in drawing.iter(f"{SVG}tspan")]
+    assert texts == [f"{label}: {figure}" for label, _, figure in bars]
+    lengths = re.findall(r"h(\d+)", list(drawing.iter(f"{SVG}path"))[1].attrib["d"])
+    assert [int(length) for length in lengths] == [round(BAR_WIDTH * min(max(length, 0), 1)) for _, length, _ in bars]
+
+
+# ── through Dagster ──────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_is_attached_to_the_asset_as_markdown(lakehouse: Lakehouse) -> None:
+    key = dg.AssetKey(["protected", "government", "child_summary"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            build_protected_assets(),
+            selection=dg.AssetSelection.assets(key),
+            resources={"lakehouse": lakehouse},
+            partition_key=RELEASE,
+            instance=instance,
+        )
+    (materialization,) = done.asset_materializations_for_node("protected__government__child_summary")
+    contract = registry.protected_dataset("government", "child_summary")
+    facts = release_dataset(lakehouse, contract, GOVERNMENT, RELEASE)
+    expected = privacy_page(contract, GOVERNMENT, facts, read_release(lakehouse.lake, contract, RELEASE))
+    for name, text in expected.items():
+        assert materialization.metadata[name] == dg.MetadataValue.md(text)
+    assert str(facts["policy"]).startswith(str(materialization.metadata["policy_digest"].value))
