@@ -4,7 +4,7 @@ Belongs here: which attributes of the reference population stand beside which pu
 figures that a policy limits. Does not belong here: how an attack is simulated (`privacy.attack`) or how risk
 is counted (`privacy.risk`).
 
-The seeds ask for a re-identification risk below 0.1 %. We read that as the share of all children whom such
+The requirements ask for a re-identification risk below 0.1 %. We read that as the share of all children whom such
 an attacker guesses right, knowing district, sex and birth month of each; the risk of one who also knows that
 the child takes part, 1 / k within a class, is stated beside it.
 """

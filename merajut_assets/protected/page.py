@@ -27,8 +27,8 @@ from merajut_assets.protected.pipeline import subject_column
 from resources.facts import Fact
 
 SHOWN_AT_ONCE = 1000
-# The seeds ask for a risk of re-identification below this.
-SEEDS_RISK = 0.001
+# The requirements ask for a risk of re-identification below this.
+REQUIRED_RISK = 0.001
 # Classes are counted in bands that begin at k and double, so many of them.
 SIZE_BANDS = 5
 BAR_WIDTH = 180
@@ -195,7 +195,7 @@ def _risk(dataset: Microdata, facts: Facts) -> str:
         shown["linkage.share_right"] = "Linkage: children guessed right"
         shown["linkage.within_class"] = "Linkage, presence known: 1 / k in a class"
         note = (
-            f"\n\nWe read the seeds' “< {_share(SEEDS_RISK)}” as the share of children whom one guesses right who "
+            f"\n\nWe read the requirements' “< {_share(REQUIRED_RISK)}” as the share of children whom one guesses right who "
             "looks each up in the population by district, sex and birth month: our interpretation."
         )
     limits = dataset.risk_limits

@@ -32,7 +32,7 @@ def test_the_levels_in_force_are_met() -> None:
             assert list(level_problems(policy, registry.protected_dataset(policy.stakeholder, name))) == []
 
 
-def test_maximum_is_what_the_seeds_say() -> None:
+def test_maximum_is_what_the_requirements_say() -> None:
     """k = 50, ε = 0.1, δ = 1e-5 and districts are requirements, not our choice."""
     maximum = protection_levels().levels["maximum"]
     assert (maximum.k, maximum.epsilon, maximum.delta, maximum.finest_region) == (50, 0.1, 1e-5, "regency")
@@ -79,7 +79,7 @@ def test_rows_about_children_for_analytics_need_the_maximum() -> None:
 
 
 def test_a_budget_above_the_level_is_named() -> None:
-    """At maximum the ε of the seeds is a limit for statistics, too."""
+    """At maximum the ε of the requirements is a limit for statistics, too."""
     policy = stakeholder_policies()["media"].model_copy(update={"protection_level": "maximum"})
     assert any("ε of public may be 0.1" in problem for problem in budget_problems(policy))
 
