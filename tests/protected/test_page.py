@@ -109,7 +109,7 @@ def test_the_loss_is_the_geometric_mean_of_the_columns(
     assert math.prod(lost) ** (1 / len(lost)) - 1 == pytest.approx(facts["loss"])
 
 
-def test_the_reading_of_the_seeds_is_told_where_it_is_shown(lakehouse: Lakehouse) -> None:
+def test_the_reading_of_the_requirement_is_told_where_it_is_shown(lakehouse: Lakehouse) -> None:
     """0.1 % cannot be 1 / k; whoever reads it must see which attacker is meant, and the other beside it."""
     _, facts, page = _page_of(lakehouse, GOVERNMENT, "child_summary")
     assert "< 0.1 %" in page["risk"]
