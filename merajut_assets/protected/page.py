@@ -195,8 +195,8 @@ def _risk(dataset: Microdata, facts: Facts) -> str:
         shown["linkage.share_right"] = "Linkage: children guessed right"
         shown["linkage.within_class"] = "Linkage, presence known: 1 / k in a class"
         note = (
-            f"\n\nWe read the requirements' “< {_share(REQUIRED_RISK)}” as the share of children whom one guesses right "
-            "who looks each up in the population by district, sex and birth month: our interpretation."
+            f"\n\nWe read the requirements' “< {_share(REQUIRED_RISK)}” as the share of children whom one guesses "
+            "right who looks each up in the population by district, sex and birth month: our interpretation."
         )
     limits = dataset.risk_limits
     rows = [
