@@ -115,12 +115,12 @@ def main(repetitions: int, millions: list[float]) -> None:
         frame = drawn(adult, int(size * 1_000_000))
         measured = {name: measure(frame, case, repetitions) for name, case in large_cases().items()}
         figures[f"{size:g} million rows"] = {
+            # The highest of the process so far, tables and releases included.
+            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
             "distinct_tuples": {"8": frame.n_unique(EIGHT), "9": frame.n_unique(NINE)},
             "table_mb": round(frame.estimated_size() / 1e6),
             **measured,
         }
-    # The highest of the process, tables included.
-    figures["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
     print(json.dumps(figures, indent=1))
 
 

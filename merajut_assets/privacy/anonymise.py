@@ -1,14 +1,13 @@
 """A frame and a policy make a release: count, search, publish, report.
 
-Belongs here: the order of these steps, applying the levels that were found, and the report. Does not
-belong here: counting (`counting`), the searches (`lattice`, `local`), why there is no solution
-(`diagnosis`), the proof that a release is the best one (`certificate`), and proving the outcome
-(`verify`, on purpose by another code path).
+Belongs here: the order of these steps and the report. Does not belong here: counting (`counting`), the
+searches (`lattice`, `local`), writing the rows (`publishing`), why there is no solution (`diagnosis`), the
+proof that a release is the best one (`certificate`), and proving the outcome (`verify`, on purpose by another
+code path).
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +16,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from merajut_assets.privacy.bounded import bounded_search
 from merajut_assets.privacy.certificate import certify
 from merajut_assets.privacy.classes import class_numbers
-from merajut_assets.privacy.counting import MAXIMUM_RADIX, Part, count_frame
+from merajut_assets.privacy.counting import Part, count_frame
 from merajut_assets.privacy.diagnosis import diagnose, explain
-from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows, distinct_values
+from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
-from merajut_assets.privacy.lattice import LatticeTooLarge, search
+from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, search
 from merajut_assets.privacy.local import local_recoding
 from merajut_assets.privacy.metrics import METRICS, Tally, attribute_loss, tally
 from merajut_assets.privacy.policy import Policy, PolicyError
 from merajut_assets.privacy.problem import Integers
+from merajut_assets.privacy.publishing import Answer, publish
 from merajut_assets.privacy.repeated import Beside, search_beside, why_not_beside
 
 NONE = -1
@@ -52,6 +53,12 @@ class _Outcome:
     figures: dict[str, Any]
     tally: Tally | None = None
 
+    @property
+    def answer(self) -> Answer:
+        assert self.class_of_tuple is not None
+        assert self.levels is not None
+        return self.class_of_tuple, self.levels
+
 
 def anonymise(
     frame: pl.DataFrame,
@@ -64,9 +71,10 @@ def anonymise(
     """The release of `frame` that satisfies `policy` at the least cost.
 
     With `search: optimal` all rows (of each combination of the exact columns) have one level per
-    quasi-identifier, the best over the whole lattice; with `search: local` each class has levels of its
-    own. Quasi-identifiers are published as text; every other column stays as it is. Suppressed records
-    are removed. Rows are ordered by the content of the release, so the input's order tells nothing.
+    quasi-identifier, the best over the whole lattice, or, where that is too large, a good one with a bound on
+    how far it is from the best; with `search: local` each class has levels of its own. Quasi-identifiers are
+    published as text; every other column stays as it is. Suppressed records are removed. Rows are ordered by
+    the content of the release, so the input's order tells nothing.
 
     `population`: the people that k-map and δ-presence count, with the columns of the classes, one row
     each; it goes before a file that the policy names. `history`: what was kept of earlier releases (see
@@ -79,12 +87,15 @@ def anonymise(
     `metric_value` (under the policy's weights),
     `rows`, `suppressed`, `classes`, `min_class` (distinct subjects, or rows without a subject column),
     `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
-    meets, or `bound`), `lower_bound`, `certificate` (None beside a history, which it does not hold), `seconds`,
-    `seconds_by_step`; beside a history `candidates` (the fewest that any subject has),
+    meets, or `bound`), `lower_bound` and `gap` (how much less any release of this kind may cost; None for local
+    recoding and several partitions), `optimal` (whether that is proved to be nothing, or that there is no
+    solution), `remark` (in words, where it is not), `certificate` (None beside a history, which it does not hold),
+    `seconds`, `seconds_by_step`; beside a history `candidates` (the fewest that any subject has),
     `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`.
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and
-    PolicyError when hierarchies contradict themselves, a population is missing or the lattice is too large.
+    PolicyError when hierarchies contradict themselves, a population is missing, or the lattice is too large for
+    a search beside a history.
     """
     clock = _Clock()
     if history is not None:
@@ -104,7 +115,7 @@ def anonymise(
     report = _report(policy, counted.hierarchies, counted.parts, outcomes)
     published = None
     if report["solution"]:
-        published = _publish(frame, policy, counted.hierarchies, counted.parts, outcomes)
+        published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes])
     report["certificate"] = certify(report, policy, frame, digest_key) if history is None else None
     clock.lap("publish")
     report.update(seconds=clock.total(), seconds_by_step=clock.laps)
@@ -130,12 +141,14 @@ class _Clock:
 
 def _solve(part: Part, policy: Policy) -> _Outcome:
     problem = part.problem
-    found = search(problem, METRICS[policy.metric])
+    found = (bounded_search if is_too_large(problem) else search)(problem, METRICS[policy.metric])
     figures: dict[str, Any] = {
         "lattice_size": found.lattice_size,
         "nodes_checked": found.nodes_checked,
         "nodes_pruned": sum(found.pruned.values()),
         "pruned_by": found.pruned,
+        "optimal": found.optimal,
+        "lower_bound": found.lower_bound,
     }
     if found.levels is None:
         return _Outcome(None, None, figures)
@@ -147,7 +160,8 @@ def _solve(part: Part, policy: Policy) -> _Outcome:
             levels = recoding.levels[np.maximum(classes, 0)]
             return _Outcome(classes, levels, {**figures, "local": recoding.figures}, tally(problem, levels, classes))
     classes = class_numbers(problem, found.levels)
-    classes[found.suppressed] = NONE
+    if found.suppressed is not None:
+        classes[found.suppressed] = NONE
     levels = np.tile(np.array(found.levels, dtype=np.int64), (problem.tuples, 1))
     return _Outcome(classes, levels, figures, tally(problem, levels, classes))
 
@@ -179,6 +193,8 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
         "nodes_checked": found.nodes_checked,
         "nodes_pruned": sum(found.pruned.values()),
         "pruned_by": found.pruned,
+        "optimal": True,
+        "lower_bound": found.metric,
     }
     if found.levels is None or found.class_of_row is None:
         alone = search(part.problem, METRICS[policy.metric])
@@ -221,12 +237,15 @@ def _report(
         },
         "pruned_by": {rule: sum(outcome.figures["pruned_by"].get(rule, 0) for outcome in outcomes) for rule in rules},
         "lower_bound": None,
+        "gap": None,
+        "optimal": all(part["optimal"] for part in parted),
+        "remark": "; ".join(dict.fromkeys(part["remark"] for part in parted if part["remark"])) or None,
         "partitions": parted,
     }
     tallies = [outcome.tally for outcome in outcomes if outcome.tally is not None]
     if not solved or not tallies:
         failed = [part for part in parted if not part["solution"]]
-        report["reason"] = explain(failed, len(parted))
+        report["reason"] = "; ".join(filter(None, [explain(failed, len(parted)), report["remark"]]))
         report["feasible_with"] = failed[0]["feasible_with"] if failed else {}
         return report
     whole = tallies[0]
@@ -244,7 +263,8 @@ def _report(
     report["classes"] = whole.classes
     report["min_class"] = min(part["min_class"] for part in parted)
     # Each partition is optimal by itself; a bound over the pooled figure would claim something else.
-    report["lower_bound"] = parted[0]["lower_bound"] if len(parted) == 1 else None
+    for name in ("lower_bound", "gap"):
+        report[name] = parted[0][name] if len(parted) == 1 else None
     if "candidates" in parted[0]:
         for name in ("candidates", "candidates_presence_known"):
             report[name] = min(part[name] for part in parted)
@@ -254,10 +274,13 @@ def _report(
 
 def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any]:
     problem, found = part.problem, outcome.tally
+    is_bounded = not outcome.figures["optimal"]
     report: dict[str, Any] = {
         "solution": found is not None,
         "rows": problem.rows,
         **{name: outcome.figures[name] for name in ("lattice_size", "nodes_checked", "nodes_pruned", "pruned_by")},
+        "optimal": not is_bounded and (policy.search == "optimal" or found is None),
+        "remark": _unproved(outcome) if is_bounded else None,
     }
     if found is None or outcome.class_of_tuple is None or outcome.levels is None:
         return {**report, **(outcome.figures.get("failure") or diagnose(problem))}
@@ -270,16 +293,29 @@ def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any
             for (name, spec), level in zip(policy.quasi_identifiers.items(), coarsest, strict=True)
         },
         metric_value=value,
-        # The search compares sums that are rounded otherwise; what it proved is that nothing is below its best.
-        lower_bound=value if policy.search == "optimal" else None,
+        **_bounds(policy, outcome, value),
         suppressed=found.suppressed,
         classes=found.classes,
         min_class=_smallest(part, outcome.class_of_tuple),
     )
     report.update(outcome.figures.get("beside", {}))
     if "local" in outcome.figures:
-        report["local"] = {**outcome.figures["local"], "optimum_of_one_generalisation": outcome.figures["optimum"]}
+        name = "best_found_of_one_generalisation" if is_bounded else "optimum_of_one_generalisation"
+        report["local"] = {**outcome.figures["local"], name: outcome.figures["optimum"]}
     return report
+
+
+def _unproved(outcome: _Outcome) -> str:
+    what = "the optimum is not proven" if outcome.tally is not None else "that there is no solution is not proven"
+    return f"{what}: the lattice of {outcome.figures['lattice_size']:.3g} nodes was searched under a budget"
+
+
+def _bounds(policy: Policy, outcome: _Outcome, value: float) -> dict[str, float | None]:
+    if policy.search == "local":
+        return {"lower_bound": None, "gap": None}
+    # The search compares sums that are rounded otherwise; where it proved that nothing is below its best, this is it.
+    least = value if outcome.figures["optimal"] else min(outcome.figures["lower_bound"], value)
+    return {"lower_bound": least, "gap": value - least}
 
 
 def _smallest(part: Part, class_of_tuple: Integers) -> int:
@@ -295,131 +331,3 @@ def _smallest(part: Part, class_of_tuple: Integers) -> int:
         pairs = np.unique(np.column_stack([classes, source.values])[classes >= 0], axis=0)
         sizes = np.bincount(pairs[:, 0])
     return int(sizes[sizes > 0].min())
-
-
-# ── publishing ───────────────────────────────────────────────────────────────────────────────
-
-
-def _publish(
-    frame: pl.DataFrame,
-    policy: Policy,
-    hierarchies: dict[str, Hierarchy],
-    parts: Sequence[Part],
-    outcomes: Sequence[_Outcome],
-) -> pl.DataFrame:
-    """The kept rows with generalised quasi-identifiers, ordered by their own content."""
-    texts = {
-        name: _Texts(hierarchy, _levels_in_use(place, spec.least_level, outcomes))
-        for place, ((name, hierarchy), spec) in enumerate(
-            zip(hierarchies.items(), policy.quasi_identifiers.values(), strict=True)
-        )
-    }
-    pieces = []
-    for part, outcome in zip(parts, outcomes, strict=True):
-        assert outcome.class_of_tuple is not None
-        assert outcome.levels is not None
-        rows = np.arange(len(frame)) if part.rows is None else part.rows
-        tuples = None
-        if (outcome.class_of_tuple < 0).any() or not _is_uniform(outcome.levels):
-            tuples = part.of_rows(np.arange(part.problem.tuples, dtype=np.int32))
-            kept = outcome.class_of_tuple[tuples] >= 0
-            rows, tuples = rows[kept], tuples[kept]
-        published = {}
-        for place, (name, hierarchy) in enumerate(hierarchies.items()):
-            least = policy.quasi_identifiers[name].least_level
-            column = outcome.levels[:, place]
-            levels = least + (int(column[0]) if tuples is None or _is_uniform(column) else column[tuples])
-            published[name] = texts[name].numbers(hierarchy, rows, levels)
-        pieces.append((rows, published))
-    rows = np.concatenate([rows for rows, _ in pieces])
-    numbers = {name: np.concatenate([published[name] for _, published in pieces]) for name in hierarchies}
-    return _ordered(frame, rows, numbers, texts, policy)
-
-
-def _levels_in_use(place: int, least: int, outcomes: Sequence[_Outcome]) -> list[int]:
-    used: set[int] = set()
-    for outcome in outcomes:
-        if outcome.levels is not None and outcome.class_of_tuple is not None:
-            used |= set(np.unique(outcome.levels[outcome.class_of_tuple >= 0, place]).tolist())
-    return [least + level for level in sorted(used)]
-
-
-def _is_uniform(levels: Integers) -> bool:
-    return bool((levels == levels[:1]).all())
-
-
-class _Texts:
-    """The texts that one column publishes, over all levels in use, in alphabetical order."""
-
-    def __init__(self, hierarchy: Hierarchy, levels: list[int]) -> None:
-        self.labels = pl.concat([hierarchy.labels[level] for level in levels]).unique().sort()
-        self.number_of = {
-            level: self.labels.search_sorted(hierarchy.labels[level]).to_numpy().astype(np.int32) for level in levels
-        }
-
-    def numbers(self, hierarchy: Hierarchy, rows: Codes, levels: int | Integers) -> Rows:
-        """The place among `labels` of what each of `rows` publishes at its level."""
-        domain = hierarchy.rows[rows]
-        if isinstance(levels, int):
-            return np.asarray(self.number_of[levels][hierarchy.codes[levels]][domain])
-        numbers = np.zeros(len(rows), dtype=np.int32)
-        for level, number_of in self.number_of.items():
-            here = levels == level
-            numbers[here] = number_of[hierarchy.codes[level][domain[here]]]
-        return numbers
-
-
-def _ordered(
-    frame: pl.DataFrame, rows: Codes, numbers: dict[str, Rows], texts: dict[str, _Texts], policy: Policy
-) -> pl.DataFrame:
-    """The release, sorted by its own content: class first, then pseudonym, then the rest. Rows that still tie
-    differ only in columns that cannot be sorted; these are shuffled first, so no input order survives.
-
-    Columns are sorted as numbers in the order of their values, as many of them packed into one as 64 bits hold:
-    that is several times faster than sorting texts.
-    """
-    others = [name for name in frame.columns if name not in numbers]
-    kept = frame.select(others)
-    if len(rows) < len(frame) or policy.exact:
-        kept = kept[rows]
-    first = [*policy.class_columns, *([policy.subject] if policy.subject is not None else [])]
-    rest = [name for name in others if name not in first and not _unsortable(frame.schema[name])]
-    if len(first) + len(rest) < frame.width:
-        shuffled = np.random.default_rng(secrets.randbits(128)).permutation(len(rows))
-        kept, numbers = kept[shuffled], {name: codes[shuffled] for name, codes in numbers.items()}
-    order = _order(
-        [
-            (numbers[name], len(texts[name].labels)) if name in numbers else _ranks(kept.get_column(name))
-            for name in [*first, *rest]
-        ]
-    )
-    published = {name: texts[name].labels.gather(codes[order]).alias(name) for name, codes in numbers.items()}
-    ordered = kept[order]
-    return pl.DataFrame([published[name] if name in published else ordered.get_column(name) for name in frame.columns])
-
-
-def _ranks(column: pl.Series) -> tuple[Rows, int]:
-    """Each row's place among the distinct values in ascending order, nulls last, and the number of values."""
-    distinct, places = distinct_values(column)
-    rank = np.empty(len(distinct), dtype=np.int32)
-    rank[distinct.arg_sort(nulls_last=True).to_numpy()] = np.arange(len(distinct), dtype=np.int32)
-    return rank[places], len(distinct)
-
-
-def _order(columns: Sequence[tuple[Rows, int]]) -> Codes:
-    """The places (n,) of the rows in the order of their numbers, of which each column has so many."""
-    words: list[Codes] = []
-    slots = 0
-    for codes, size in columns:
-        if not words or slots > MAXIMUM_RADIX // max(size, 1):
-            words.append(codes.astype(np.int64))
-            slots = max(size, 1)
-            continue
-        words[-1] *= size
-        words[-1] += codes
-        slots *= max(size, 1)
-    return pl.Series(words[0]).arg_sort().to_numpy() if len(words) == 1 else np.lexsort(words[::-1])
-
-
-def _unsortable(dtype: pl.DataType) -> bool:
-    return dtype.is_nested() or dtype in (pl.Object, pl.Binary)

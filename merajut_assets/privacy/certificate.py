@@ -41,7 +41,8 @@ TOLERANCE = 1e-9
 
 
 def certify(report: Mapping[str, Any], policy: Policy, frame: pl.DataFrame, key: bytes | None) -> dict[str, Any] | None:
-    """The certificate of a finished report; None for local recoding, of which no optimum is claimed."""
+    """The certificate of a finished report; None for local recoding, of which nothing is claimed. `optimal` tells
+    per partition whether an optimum is claimed, or a lower bound only."""
     if policy.search != "optimal":
         return None
     return {
@@ -57,6 +58,8 @@ def certify(report: Mapping[str, Any], policy: Policy, frame: pl.DataFrame, key:
                 "levels": part.get("transformation"),
                 "value": part.get("metric_value"),
                 "lower_bound": part.get("lower_bound"),
+                "gap": part.get("gap"),
+                "optimal": part["optimal"],
                 "suppressed": part.get("suppressed"),
                 "lattice_size": part["lattice_size"],
                 "nodes_checked": part["nodes_checked"],
@@ -107,13 +110,16 @@ def verify_certificate(
 ) -> dict[str, Any]:
     """Whether `certificate` tells the truth about `frame` under `policy`, by evaluating every node.
 
-    It does when policy and, given the key, frame are those that were certified, when the certified levels
-    have the certified value and suppression and keep the policy, and when no node has a lower value.
+    It does when it claims an optimum, when policy and, given the key, frame are those that were certified, when
+    the certified levels have the certified value and suppression and keep the policy, and when no node has a
+    lower value.
     Raises PolicyError when the lattice has more than MAXIMUM_NODES nodes, or a population is missing, and
     DataError when the frame does not fit the policy.
     """
     if certificate.get("version") != VERSION or not isinstance(certificate.get("partitions"), Sequence):
         return {"valid": False, "problems": ["this is no certificate of a version that is known"], "nodes": 0}
+    if not all(claim.get("optimal") is True for claim in certificate["partitions"]):
+        return {"valid": False, "problems": ["the certificate claims no optimum, a lower bound only"], "nodes": 0}
     problems = []
     if certificate.get("policy_digest") != policy_digest(policy):
         problems.append("the certificate is of another policy")
@@ -163,6 +169,8 @@ def _check_part(table: Table, part: _Rows, claim: Mapping[str, Any]) -> tuple[in
     ):
         if certified is None or not math.isclose(certified, found, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
             problems.append(f"{name} is certified as {certified} and is {found}")
+    if not math.isclose(own.value, least, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        problems.append(f"the certified levels have the value {own.value} and others have {least}")
     return len(nodes), problems
 
 

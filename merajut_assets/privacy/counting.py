@@ -7,15 +7,30 @@ publishing (`anonymise`), or the levels of a quasi-identifier (`hierarchy`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Rows, build_hierarchy, read_hierarchy
+from merajut_assets.privacy.hierarchy import (
+    Codes,
+    Hierarchy,
+    Numbers,
+    Rows,
+    check_scalar,
+    distinct_values,
+    hierarchy_of,
+    narrow,
+    ranked_values,
+    read_hierarchy,
+)
 from merajut_assets.privacy.models import (
     AtLeast,
     BetaLikeness,
@@ -37,39 +52,35 @@ MAXIMUM_RADIX = 1 << 62
 # A key space of this many slots per row is looked up in a table; a larger one is joined.
 SLOTS_PER_ROW = 8
 
+Keys = npt.NDArray[np.integer[Any]]
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """One partition by the exact columns: its `rows` (p,) in the frame (None: all of them), the key of each of
-    these rows, the keys of the tuples in their order, and the task."""
+    these rows below `slots`, the distinct keys ascending with the tuple that each belongs to, and the task."""
 
     rows: Codes | None
-    keys: Codes
-    tuple_keys: Codes
+    keys: Keys
+    slots: int
+    distinct: Keys
+    tuple_of_distinct: Codes
     problem: Problem
     by_row: bool = False
 
     def of_rows(self, of_tuples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """What stands in `of_tuples` (tuples,) for the tuple of each row (p,)."""
-        if self.by_row:
-            return of_tuples
-        slots = int(self.tuple_keys[-1]) + 1
-        if slots <= max(SLOTS_PER_ROW * len(self.keys), 1 << 16):
-            table = np.zeros(slots, dtype=of_tuples.dtype)
-            table[self.tuple_keys] = of_tuples
-            return np.asarray(table[self.keys])
-        place = (
-            pl.DataFrame({"key": self.keys})
-            .join(
-                pl.DataFrame({"key": self.tuple_keys}).with_row_index("place"),
-                on="key",
-                how="left",
-                maintain_order="left",
-            )
-            .get_column("place")
-            .to_numpy()
-        )
-        return np.asarray(of_tuples[place])
+        return of_tuples if self.by_row else of_tuples[self.tuple_of(self.keys)]
+
+    def tuple_of(self, keys: Keys) -> Codes:
+        """The tuple of each of `keys`, which all occur among the rows."""
+        if self.slots <= max(SLOTS_PER_ROW * len(self.keys), 1 << 16):
+            table = np.zeros(self.slots, dtype=np.int32)
+            table[self.distinct] = self.tuple_of_distinct
+            return np.asarray(table[keys])
+        tuples = pl.DataFrame({"key": self.distinct, "tuple": self.tuple_of_distinct})
+        joined = pl.DataFrame({"key": keys}).join(tuples, on="key", how="left", maintain_order="left")
+        return joined.get_column("tuple").to_numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +88,7 @@ class _Values:
     """A sensitive column as numbers: the code (n,) of each row below `width`, how often each occurs in the whole
     frame, the code of nulls if there are any, and its model of t-closeness, which may ask for an order of codes."""
 
-    codes: Rows
+    codes: Numbers
     table: Codes
     null: int | None
     closeness: Model | None
@@ -89,7 +100,8 @@ class _Values:
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """The hierarchies of the quasi-identifiers (with the population's values among theirs) and the partitions."""
+    """The hierarchies of the quasi-identifiers, over their distinct values in the frame (with the population's
+    among theirs), and the partitions."""
 
     hierarchies: dict[str, Hierarchy]
     parts: list[Part]
@@ -106,13 +118,18 @@ def count_frame(
     """
     _check_columns(frame, policy)
     people = _population(frame, policy, population)
-    hierarchies = {}
-    for name, spec in policy.quasi_identifiers.items():
-        column = frame.get_column(name)
-        if people is not None:
-            column = pl.concat([column, people.get_column(name)])
-        hierarchies[name] = build_hierarchy(column, spec)
-    keys = _Keys(policy, hierarchies)
+    columns = [frame.get_column(name) for name in policy.quasi_identifiers]
+    if people is not None:
+        columns = [pl.concat([column, people.get_column(column.name)]) for column in columns]
+    hierarchies, numbers = {}, []
+    with ThreadPoolExecutor(max_workers=pl.thread_pool_size()) as threads:
+        # One column is read by one thread only; in the order of the columns, so that errors are always the same.
+        for (name, spec), (distinct, number) in zip(
+            policy.quasi_identifiers.items(), threads.map(_distinct_scalars, columns), strict=True
+        ):
+            hierarchies[name] = hierarchy_of(distinct, number, spec)
+            numbers.append(number)
+    keys = Packed(numbers, [len(hierarchy.rows) for hierarchy in hierarchies.values()])
     own, others = keys.numbers[: len(frame)], keys.numbers[len(frame) :]
     sensitive = {name: _values(frame.get_column(name), spec) for name, spec in policy.sensitive.items()}
     subjects = _numbers(frame.get_column(policy.subject)) if policy.subject is not None else None
@@ -121,9 +138,9 @@ def count_frame(
         return Counted(hierarchies, [counter.part(None, own, others if people is not None else None)])
     numbered, numbers_of_people = _parts(frame, people, policy)
     parts = []
-    for number in range(int(numbered.max()) + 1 if len(numbered) else 0):
-        rows = np.flatnonzero(numbered == number)
-        beside = others[numbers_of_people == number] if numbers_of_people is not None else None
+    for place in range(int(numbered.max()) + 1 if len(numbered) else 0):
+        rows = np.flatnonzero(numbered == place)
+        beside = others[numbers_of_people == place] if numbers_of_people is not None else None
         parts.append(counter.part(rows, own[rows], beside))
     return Counted(hierarchies, parts)
 
@@ -142,6 +159,9 @@ def _check_columns(frame: pl.DataFrame, policy: Policy) -> None:
     for name in [*policy.exact, *policy.sensitive, *subject]:
         if frame.schema[name].is_nested():
             raise DataError(f"column {name!r} has a nested type; exact, sensitive and subject columns need a scalar")
+        # A value that is no number would count as one more value towards l, or as one more subject.
+        if frame.schema[name].is_float() and not frame.get_column(name).is_finite().all():
+            raise DataError(f"column {name!r} holds NaN or infinity; replace them by null or quarantine the rows")
 
 
 def _population(frame: pl.DataFrame, policy: Policy, given: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -176,13 +196,14 @@ def read_population(path: Path) -> pl.DataFrame:
         raise PolicyError(f"population {path.name} cannot be read as Parquet; check the path in the policy") from None
 
 
-def _numbers(column: pl.Series) -> Rows:
+def _numbers(column: pl.Series) -> Numbers:
     """Each row's number among the distinct values of `column` in ascending order; nulls come last."""
-    if not len(column):
-        return np.zeros(0, dtype=np.int32)
-    distinct = column.unique().sort(nulls_last=True).to_frame().with_row_index("number")
-    joined = column.to_frame().join(distinct, on=column.name, how="left", nulls_equal=True, maintain_order="left")
-    return joined.get_column("number").to_numpy().astype(np.int32)
+    return ranked_values(column)[1]
+
+
+def _distinct_scalars(column: pl.Series) -> tuple[pl.Series, Numbers]:
+    check_scalar(column)
+    return distinct_values(column)
 
 
 def _parts(frame: pl.DataFrame, people: pl.DataFrame | None, policy: Policy) -> tuple[Rows, Rows | None]:
@@ -226,7 +247,7 @@ def _values(column: pl.Series, spec: Sensitive) -> _Values:
     return _Values(codes, table, null, model)
 
 
-def _ranks(column: pl.Series, spec: TCloseness) -> tuple[Rows, int]:
+def _ranks(column: pl.Series, spec: TCloseness) -> tuple[Numbers, int]:
     """Each row's rank and the number of ranks: as `order` lists them, or ascending."""
     if column.null_count():
         raise DataError(
@@ -244,10 +265,10 @@ def _ranks(column: pl.Series, spec: TCloseness) -> tuple[Rows, int]:
         raise DataError(
             f"column {column.name!r}: {missing} row(s) hold a value that 'order' of its t_closeness does not list"
         )
-    return joined.get_column("place").to_numpy().astype(np.int32), len(spec.order)
+    return narrow(joined.get_column("place").to_numpy(), len(spec.order)), len(spec.order)
 
 
-def _tree(column: pl.Series, codes: Rows, width: int, spec: TCloseness) -> tuple[Integers, ...]:
+def _tree(column: pl.Series, codes: Numbers, width: int, spec: TCloseness) -> tuple[Integers, ...]:
     """Per level below the root the node (width,) of each value."""
     assert spec.hierarchy is not None
     table = read_hierarchy(spec.hierarchy, spec.separator)
@@ -276,42 +297,37 @@ def _tree(column: pl.Series, codes: Rows, width: int, spec: TCloseness) -> tuple
 # ── counting ─────────────────────────────────────────────────────────────────────────────────
 
 
-class _Keys:
-    """One number (n,) per row for its values at the finest permitted levels, and the way back to them.
+class Packed:
+    """One number per row out of several columns of numbers, of which each is below its size, and the way back.
 
     Mixed-radix numbers; where they would overflow 64 bits, what there is so far is renumbered.
     """
 
-    def __init__(self, policy: Policy, hierarchies: dict[str, Hierarchy]) -> None:
-        self.names = list(hierarchies)
+    def __init__(self, columns: Sequence[Keys], sizes: Sequence[int]) -> None:
         self.steps: list[tuple[int, Codes]] = []
-        self.numbers = np.zeros(0, dtype=np.int64)
-        slots = 1
-        for place, (name, hierarchy) in enumerate(hierarchies.items()):
-            level = policy.quasi_identifiers[name].least_level
-            size = max(len(hierarchy.cover[level]), 1)
-            codes = hierarchy.codes[level][hierarchy.rows]
-            if place == 0:
-                self.numbers, slots = codes, size
-                continue
+        kind = np.uint32 if math.prod(sizes) <= 1 << 32 else np.int64
+        self.numbers: Keys = columns[0].astype(kind)
+        self.slots = sizes[0]
+        for column, size in zip(columns[1:], sizes[1:], strict=True):
             before = np.zeros(0, dtype=np.int64)
-            if slots > MAXIMUM_RADIX // size:
+            if self.slots > MAXIMUM_RADIX // max(size, 1):
                 before, self.numbers = np.unique(self.numbers, return_inverse=True)
-                slots = len(before)
-            self.numbers = self.numbers * size
-            self.numbers += codes
-            slots *= size
+                self.slots = len(before)
+            self.numbers *= kind(size)
+            self.numbers += column.astype(kind, copy=False)
+            self.slots *= size
             self.steps.append((size, before))
 
-    def codes_of(self, keys: Codes) -> list[Codes]:
-        """Per quasi-identifier the code at its finest permitted level, for each of `keys`."""
-        codes = []
+    def columns_of(self, keys: Keys) -> list[Codes]:
+        """The number in each of the columns, for each of `keys`."""
+        columns: list[Codes] = []
+        rest: Codes = keys.astype(np.int64)
         for size, before in reversed(self.steps):
-            codes.append(keys % size)
-            keys = keys // size
+            columns.append(rest % size)
+            rest = rest // size
             if len(before):
-                keys = before[keys]
-        return [keys, *reversed(codes)]
+                rest = before[rest]
+        return [rest, *reversed(columns)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,33 +336,59 @@ class _Counter:
 
     policy: Policy
     hierarchies: dict[str, Hierarchy]
-    keys: _Keys
+    keys: Packed
     sensitive: dict[str, _Values]
-    subjects: Rows | None
+    subjects: Numbers | None
     by_row: bool
 
-    def part(self, rows: Codes | None, keys: Codes, people: Codes | None) -> Part:
+    def part(self, rows: Codes | None, keys: Keys, people: Keys | None) -> Part:
         """The partition of these `rows` (None: all) with their `keys`, and the keys of the people beside them."""
-        counted = _tally(pl.DataFrame({"key": keys}))
         if self.by_row:
-            counted = pl.DataFrame({"key": keys, "count": np.ones(len(keys), dtype=np.int64)})
-        population = None
-        if people is not None:
-            beside = _tally(pl.DataFrame({"key": people})).rename({"count": "people"})
-            counted = counted.join(beside, on="key", how="full", coalesce=True).fill_null(0).sort("key")
-            population = counted.get_column("people").to_numpy()
-        tuple_keys = counted.get_column("key").to_numpy()
-        sources: list[Source] = []
-        requirements = self._requirements(rows, keys, tuple_keys, sources)
-        problem = Problem(
-            self._attributes(tuple_keys),
-            counted.get_column("count").to_numpy(),
-            requirements,
-            self._limit(len(keys)),
-            tuple(sources),
-            population,
+            distinct, counts = keys, np.ones(len(keys), dtype=np.int64)
+        else:
+            distinct, counts = tally(keys)
+        keys_of_people, counts_of_people = tally(people) if people is not None else (keys[:0], counts[:0])
+        # A key stands for the values of a row; a tuple for what they show at the finest permitted levels, numbered
+        # in the order of the labels there, so that it does not depend on the order of the rows.
+        codes = self._finest(np.concatenate([distinct, keys_of_people]))
+        if self.by_row:
+            tuples, first = np.arange(len(keys)), np.arange(len(keys))
+        else:
+            finest = Packed(codes, self._sizes())
+            _, first, tuples = np.unique(finest.numbers, return_index=True, return_inverse=True)
+        of_rows, of_people = tuples[: len(distinct)], tuples[len(distinct) :]
+        part = Part(
+            rows,
+            keys,
+            self.keys.slots,
+            distinct,
+            of_rows,
+            Problem(
+                self._attributes([column[first] for column in codes]),
+                _added(of_rows, counts, len(first)),
+                (),
+                self._limit(len(keys)),
+                (),
+                None if people is None else _added(of_people, counts_of_people, len(first)),
+            ),
+            self.by_row,
         )
-        return Part(rows, keys, tuple_keys, problem, self.by_row)
+        sources: list[Source] = []
+        requirements = self._requirements(part, sources)
+        return replace(part, problem=replace(part.problem, requirements=requirements, sources=tuple(sources)))
+
+    def _finest(self, keys: Keys) -> list[Codes]:
+        """Per quasi-identifier the code at its finest permitted level, for each of `keys`."""
+        return [
+            hierarchy.codes[self.policy.quasi_identifiers[name].least_level][hierarchy.rows][number]
+            for (name, hierarchy), number in zip(self.hierarchies.items(), self.keys.columns_of(keys), strict=True)
+        ]
+
+    def _sizes(self) -> list[int]:
+        return [
+            len(hierarchy.cover[self.policy.quasi_identifiers[name].least_level])
+            for name, hierarchy in self.hierarchies.items()
+        ]
 
     def _limit(self, rows: int) -> int:
         bounds = self.policy.delta_presence
@@ -354,14 +396,14 @@ class _Counter:
             return 0
         return int(Decimal(str(self.policy.suppression_limit)) * rows)
 
-    def _attributes(self, tuple_keys: Codes) -> tuple[Attribute, ...]:
+    def _attributes(self, finest: list[Codes]) -> tuple[Attribute, ...]:
         attributes = []
-        for (name, hierarchy), codes in zip(self.hierarchies.items(), self.keys.codes_of(tuple_keys), strict=True):
+        for (name, hierarchy), codes in zip(self.hierarchies.items(), finest, strict=True):
             spec = self.policy.quasi_identifiers[name]
             levels = range(spec.least_level, hierarchy.levels)
             attributes.append(
                 Attribute(
-                    tuple(hierarchy.above(spec.least_level, level)[codes].astype(np.int32) for level in levels),
+                    tuple(hierarchy.above(spec.least_level, level).astype(np.int32)[codes] for level in levels),
                     tuple(hierarchy.cover[level] for level in levels),
                     hierarchy.domain,
                     spec.weight,
@@ -370,26 +412,28 @@ class _Counter:
             )
         return tuple(attributes)
 
-    def _requirements(
-        self, rows: Codes | None, keys: Codes, tuple_keys: Codes, sources: list[Source]
-    ) -> tuple[Requirement, ...]:
+    def _requirements(self, part: Part, sources: list[Source]) -> tuple[Requirement, ...]:
         """The policy's requirements, k first; what they count besides rows is appended to `sources`."""
 
-        def source(values: Rows, width: int, null: int | None) -> int:
+        def source(values: Numbers, width: int, null: int | None) -> int:
             if self.by_row:
-                ones = np.ones(len(keys), dtype=np.int64)
-                sources.append(Source(np.arange(len(keys)), values.astype(np.int64), ones, width, null))
+                ones = np.ones(len(part.keys), dtype=np.int64)
+                sources.append(Source(np.arange(len(part.keys)), values.astype(np.int64), ones, width, null))
                 return len(sources) - 1
-            pairs = _tally(pl.DataFrame({"key": keys, "value": values}))
-            places = np.searchsorted(tuple_keys, pairs.get_column("key").to_numpy())
-            found, counts = (pairs.get_column(name).to_numpy().astype(np.int64) for name in ("value", "count"))
-            sources.append(Source(places, found, counts, width, null))
+            pairs = Packed([part.keys, values], [part.slots, width])
+            distinct, counts = tally(pairs.numbers)
+            keys, found = pairs.columns_of(distinct)
+            held = Packed([part.tuple_of(keys.astype(part.keys.dtype)), found], [part.problem.tuples, width])
+            merged, places = np.unique(held.numbers, return_inverse=True)
+            tuples, found = held.columns_of(merged)
+            sources.append(Source(tuples, found, _added(places, counts, len(merged)), width, null))
             return len(sources) - 1
 
+        rows = part.rows
         policy = self.policy
         requirements = []
         subjects = self.subjects if self.subjects is None or rows is None else self.subjects[rows]
-        if subjects is None or not pl.Series(subjects).is_duplicated().any():
+        if subjects is None or pl.Series(subjects).n_unique() == len(subjects):
             # One row per subject: counting rows is counting subjects, and faster.
             requirements.append(Requirement("k", AtLeast(policy.k)))
         else:
@@ -428,6 +472,16 @@ def _models(name: str, spec: Sensitive, values: _Values) -> list[tuple[str, Mode
     return models
 
 
-def _tally(table: pl.DataFrame) -> pl.DataFrame:
-    """The distinct rows of `table`, sorted, and how often each occurs (`count`)."""
-    return table.group_by(table.columns).agg(pl.len().cast(pl.Int64).alias("count")).sort(table.columns)
+def tally(keys: Keys) -> tuple[Keys, Codes]:
+    """The distinct `keys` in ascending order and how often each occurs."""
+    # Sorting numbers takes half the time of hashing them.
+    ordered = pl.Series(keys).sort().to_numpy()
+    is_first = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    return ordered[starts], np.diff(starts, append=len(ordered))
+
+
+def _added(places: Codes, counts: Codes, size: int) -> Codes:
+    """The sum (size,) of the `counts` at each of `places`; exact, as there are fewer than 2^53 rows."""
+    return np.bincount(places, weights=counts, minlength=size).astype(np.int64)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ SMALL_SPAN = 1 << 16
 
 Codes = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int32]
+# Places among values of which there are mostly few: unsigned, of the width that these need.
+Numbers = npt.NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -78,36 +80,57 @@ def build_hierarchy(column: pl.Series, spec: QuasiIdentifier) -> Hierarchy:
     Raises DataError when values do not fit the specification and PolicyError when the levels
     contradict each other (one label would have to become two).
     """
+    check_scalar(column)
     # Texts are made and compared once per distinct value; rows only carry numbers.
     distinct, number = distinct_values(column)
-    hierarchy = _of_distinct(distinct, np.bincount(number, minlength=len(distinct)), spec)
+    hierarchy = hierarchy_of(distinct, number, spec)
     return replace(hierarchy, rows=hierarchy.rows[number])
 
 
-def distinct_values(column: pl.Series) -> tuple[pl.Series, Rows]:
+def distinct_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
     """The distinct values of `column`, nulls being one value, and the place (n,) of each row's among them.
 
-    The order of the values depends on that of the rows. Raises DataError for a column that is not scalar.
+    The order of the values depends on that of the rows. The column is not nested.
     """
-    _check_scalar(column)
     if column.dtype == pl.String:
         # A register of its own: the personal values that it holds go when it does.
-        physical = column.cast(pl.Categorical(pl.Categories.random())).to_physical()
-    elif column.dtype.is_integer() or column.dtype == pl.Date:
-        physical = column.to_physical()
-    else:
-        physical = column.rank("dense")
+        coded = column.cast(pl.Categorical(pl.Categories.random()))
+        values = coded.cat.get_categories().alias(column.name)
+        number = coded.to_physical()
+        if number.null_count():
+            number = number.fill_null(len(values))
+            values = values.append(pl.Series([None], dtype=pl.String))
+        return values, narrow(number.to_numpy(), len(values))
+    physical = column.to_physical() if column.dtype.is_integer() or column.dtype == pl.Date else column.rank("dense")
     if _span(physical) > max(2 * len(column), SMALL_SPAN):
         physical = column.rank("dense")
     span = _span(physical)
     places = (physical.cast(pl.Int64) - physical.min()) if span else physical.cast(pl.Int64)
-    number = places.fill_null(span).to_numpy()
+    number_in_span = narrow(places.fill_null(span).to_numpy(), span + 1)
+    del places
     first = np.full(span + 1, -1, dtype=np.int64)
-    first[number] = np.arange(len(number))
+    first[number_in_span] = np.arange(len(number_in_span), dtype=np.uint32)
     used = np.flatnonzero(first >= 0)
-    renumbered = np.zeros(span + 1, dtype=np.int32)
-    renumbered[used] = np.arange(len(used), dtype=np.int32)
-    return column.gather(first[used]), renumbered[number]
+    values = column.gather(first[used])
+    if len(used) == used.max(initial=-1) + 1:
+        return values, number_in_span
+    renumbered = np.zeros(span + 1, dtype=number_in_span.dtype)
+    renumbered[used] = np.arange(len(used), dtype=renumbered.dtype)
+    return values, renumbered[number_in_span]
+
+
+def ranked_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
+    """As `distinct_values`, the values being in ascending order, a null last."""
+    distinct, places = distinct_values(column)
+    order = distinct.arg_sort(nulls_last=True).to_numpy()
+    rank = np.empty(len(order), dtype=places.dtype)
+    rank[order] = np.arange(len(order), dtype=places.dtype)
+    return distinct.gather(order), rank[places]
+
+
+def narrow(numbers: npt.NDArray[Any], size: int) -> Numbers:
+    """The numbers, all below `size`, in as few bytes as hold them: ten million rows are mostly memory traffic."""
+    return numbers.astype(np.min_scalar_type(max(size - 1, 0)), copy=False)
 
 
 def _span(numbers: pl.Series) -> int:
@@ -115,8 +138,8 @@ def _span(numbers: pl.Series) -> int:
     return 0 if least is None else int(cast(int, most)) - int(cast(int, least)) + 1
 
 
-def _of_distinct(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> Hierarchy:
-    """The hierarchy of distinct values, of which each stands for `weights` rows."""
+def hierarchy_of(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> Hierarchy:
+    """The hierarchy of distinct values, which are its `rows`; each row of the frame has the one in place `number`."""
     builders = {
         "hierarchy": _from_file,
         "prefix": _from_prefix,
@@ -124,7 +147,7 @@ def _of_distinct(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> Hi
         "intervals": _from_intervals,
         "codes": _from_wilayah,
     }
-    keys, domain = builders[spec.kind](column, weights, spec)
+    keys, domain = builders[spec.kind](column, number, spec)
     level_names = [name for name in domain.columns if name != "key"]
     if spec.least_level >= len(level_names):
         raise PolicyError(
@@ -136,21 +159,27 @@ def _of_distinct(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> Hi
         .join(domain.select("key").with_row_index("row"), on="key", how="left", nulls_equal=True, maintain_order="left")
         .get_column("row")
     )
-    if missing := int(weights[rows.is_null().to_numpy()].sum()):
+    if missing := _rows_of(rows.is_null(), number):
         raise DataError(
             f"column {column.name!r}: {missing} row(s) hold a value that is missing in its hierarchy; "
             "add the value to the hierarchy or quarantine the rows"
         )
-    labels, codes, cover = [], [], []
-    for name in level_names:
-        # Sorted labels make the codes independent of the order of the rows.
-        level_labels = domain.get_column(name).unique().sort()
-        level_codes = domain.get_column(name).rank("dense").cast(pl.Int64).to_numpy() - 1
-        labels.append(level_labels)
-        codes.append(level_codes)
-        cover.append(np.bincount(level_codes, minlength=len(level_labels)).astype(np.int64))
+    # Sorted labels make the codes independent of the order of the rows.
+    sorted_labels = domain.select(pl.col(level_names).unique().sort().implode())
+    ranks = domain.select(pl.col(level_names).rank("dense").cast(pl.Int64) - 1)
+    labels = [sorted_labels.get_column(name)[0] for name in level_names]
+    codes = [ranks.get_column(name).to_numpy() for name in level_names]
+    cover = [
+        np.bincount(level_codes, minlength=len(level_labels)).astype(np.int64)
+        for level_codes, level_labels in zip(codes, labels, strict=True)
+    ]
     _check_nested(column.name, codes)
     return Hierarchy(column.name, tuple(labels), tuple(codes), tuple(cover), rows.cast(pl.Int32).to_numpy())
+
+
+def _rows_of(chosen: pl.Series, number: Numbers) -> int:
+    """How many rows have one of the `chosen` distinct values."""
+    return int(chosen.to_numpy()[number].sum()) if chosen.any() else 0
 
 
 def _check_nested(name: str, codes: list[Codes]) -> None:
@@ -164,7 +193,8 @@ def _check_nested(name: str, codes: list[Codes]) -> None:
             )
 
 
-def _check_scalar(column: pl.Series) -> None:
+def check_scalar(column: pl.Series) -> None:
+    """Raises DataError for a column that cannot be a quasi-identifier."""
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
         raise DataError(f"column {column.name!r} has type {column.dtype}; a quasi-identifier needs a scalar type")
 
@@ -193,7 +223,7 @@ def _with_unknown(level: pl.Series, label_is_any: bool) -> pl.Series:
     return level.fill_null(ANY if label_is_any else UNKNOWN)
 
 
-def _from_file(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_file(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     assert spec.hierarchy is not None
     table = read_hierarchy(spec.hierarchy, spec.separator)
     keys = _text(column)
@@ -231,7 +261,7 @@ def read_hierarchy(path: Path, separator: str = ";") -> pl.DataFrame:
     return table
 
 
-def _from_prefix(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_prefix(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     assert spec.prefix is not None
     text = _text(column)
     levels = [
@@ -241,9 +271,9 @@ def _from_prefix(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tu
     return _domain_of_labels(column, levels)
 
 
-def _from_wilayah(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_wilayah(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     text = _text(column)
-    if wrong := int(weights[~text.str.contains(WILAYAH_PATTERN).fill_null(True).to_numpy()].sum()):
+    if wrong := _rows_of(~text.str.contains(WILAYAH_PATTERN).fill_null(True), number):
         raise DataError(
             f"column {column.name!r}: {wrong} row(s) hold no dotted Kemendagri code (11.01.01.2001, or a leading "
             "part of one); map the codes or quarantine the rows"
@@ -255,7 +285,7 @@ def _from_wilayah(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> t
     return _domain_of_labels(column, levels)
 
 
-def _from_date(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_date(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     assert spec.date is not None
     if column.dtype not in (pl.Date, pl.Datetime):
         raise DataError(f"column {column.name!r} has type {column.dtype}; a date hierarchy needs Date or Datetime")
@@ -290,7 +320,7 @@ def _date_label(column: pl.Series, unit: str) -> pl.Series:
     )
 
 
-def _from_intervals(column: pl.Series, weights: Codes, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_intervals(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
     assert spec.intervals is not None
     if not column.dtype.is_numeric():
         raise DataError(f"column {column.name!r} has type {column.dtype}; intervals need a number")

@@ -1,7 +1,8 @@
 """The search for the generalisation that costs least, over one level per attribute for all rows.
 
 Belongs here: the exact optimum of a metric over all nodes of the lattice, and the proof of it. Does not
-belong here: how classes are judged (`classes`, `models`), what they cost (`metrics`), frames, labels.
+belong here: how classes are judged (`classes`, `models`), what they cost (`metrics`), lattices that are too large
+for it (`bounded`), frames, labels.
 
 Why it is exact. A node leaves the search in one of three ways only:
 - it was evaluated;
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,7 @@ from merajut_assets.privacy.problem import Flags, Integers, Problem
 
 Floats = npt.NDArray[np.float64]
 
+# What an exact search can hold; a larger lattice is for `bounded`.
 MAXIMUM_NODES = 5_000_000
 # Groupings that are kept to make coarser ones from, in cells of 8 bytes.
 CACHED_CELLS = 32_000_000
@@ -37,19 +40,37 @@ BOUND = "bound"
 
 @dataclass
 class Solution:
-    """The optimum and its certificate: no node has a metric below `lower_bound`.
+    """The best node found and what is proved of it: no node has a metric below `lower_bound`.
 
-    `pruned`: nodes that were not evaluated, by the requirement that none of them can meet, or `bound`.
+    `optimal`: it is proved to be the best one, or, without `levels`, that there is none. `suppressed` (tuples,):
+    which tuples are; None where none is. `pruned`: nodes that were not evaluated, by the requirement that none
+    of them can meet, or `bound`.
     """
 
     levels: Node | None = None
     metric: float = float("inf")
     suppressed_rows: int = 0
-    suppressed: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    suppressed: Flags | None = None
     lattice_size: int = 0
     nodes_checked: int = 0
     pruned: dict[str, int] = field(default_factory=dict)
     lower_bound: float = float("inf")
+    optimal: bool = True
+    rank: tuple[int, int, Node] = (0, 0, ())
+
+    def offer(
+        self, grouping: Grouping, verdict: Verdict, value: float, suppressed: Flags | None, metric: Metric
+    ) -> None:
+        """Take the feasible node of `grouping`, at which the flagged tuples are `suppressed`, for the best one, if
+        it is. Equal values: fewer suppressed rows, then more classes, then a fixed order."""
+        classes = int(np.count_nonzero(~verdict.failing & (grouping.rows > 0)))
+        rank = (verdict.suppressed, -classes, grouping.node)
+        if self.levels is not None:
+            tie = metric.tie(self.metric)
+            if value > self.metric + tie or (value >= self.metric - tie and rank >= self.rank):
+                return
+        self.levels, self.metric, self.suppressed_rows, self.rank = grouping.node, value, verdict.suppressed, rank
+        self.suppressed = suppressed
 
 
 class LatticeTooLarge(ValueError):
@@ -70,8 +91,8 @@ class Search:
         # Attributes with a single level are no dimension of the lattice: arrays have 64 dimensions at most.
         self.free = [place for place, attribute in enumerate(problem.attributes) if attribute.levels > 1] or [0]
         self.shape = tuple(problem.attributes[place].levels for place in self.free)
-        size = int(np.prod([float(levels) for levels in self.shape]))
-        if size > MAXIMUM_NODES:
+        size = lattice_size(problem)
+        if is_too_large(problem):
             raise LatticeTooLarge(
                 f"the lattice has {size:.3g} nodes, more than the {MAXIMUM_NODES:,} that an exact search can hold; "
                 "use fewer levels or fewer quasi-identifiers"
@@ -91,7 +112,6 @@ class Search:
         self.open = np.ones(self.shape, dtype=bool)
         self.flat_bound, self.flat_open = self.bound.reshape(-1), self.open.reshape(-1)
         self.solution = Solution(lattice_size=size)
-        self.rank: tuple[int, int, Node] = (0, 0, ())
 
     def run(self) -> Solution:
         for width in (1, 2):
@@ -288,44 +308,53 @@ class Search:
             return False
         feasible = verdict.suppressed <= problem.allowed
         if feasible:
-            suppressed = self._tuples_of(node, grouping, verdict.failing) if verdict.suppressed else None
-            self._offer(node, grouping, verdict, suppressed)
+            suppressed = tuples_of(problem, grouping, verdict.failing) if verdict.suppressed else None
+            value = value_of(problem, self.metric, self.prepared, grouping, verdict, suppressed)
+            self.solution.offer(grouping, verdict, value, suppressed, self.metric)
         gone = (verdict.lost == grouping.rows) & (grouping.rows > 0)
         if gone.any():
             same = feasible and suppressed is not None and bool((gone | (grouping.rows == 0))[verdict.failing].all())
-            tuples = suppressed if same else self._tuples_of(node, grouping, gone)
+            tuples = suppressed if same else tuples_of(problem, grouping, gone)
             assert tuples is not None
             self._raise_finer(number, np.flatnonzero(tuples))
         return feasible
 
-    def _tuples_of(self, node: Node, grouping: Grouping, failing: Flags) -> Flags:
-        """Which tuples (tuples,) are in the `failing` classes."""
-        keys, slots = keys_of(self.problem, node)
-        flags = np.zeros(slots, dtype=bool)
-        flags[keys[grouping.members[failing]]] = True
-        return flags[keys]
 
-    def _offer(self, node: Node, grouping: Grouping, verdict: Verdict, suppressed: Flags | None) -> None:
-        problem = self.problem
-        if isinstance(self.metric, SeparableMetric):
-            lost = None if suppressed is None else np.flatnonzero(suppressed)
-            terms = self.metric.terms(self.prepared, lost)
-            total = sum((float(term[level]) for term, level in zip(terms, node, strict=True)), 0.0)
-            value = float(self.metric.finish(np.asarray(total), self.weights))
-        else:
-            assert isinstance(self.metric, ClassMetric)
-            sizes = grouping.rows[~verdict.failing & (grouping.rows > 0)]
-            value = self.metric.value(sizes, verdict.suppressed, problem.rows)
-        best = self.solution
-        # Equal values: fewer suppressed rows, then more classes, then a fixed order.
-        classes = int(np.count_nonzero(~verdict.failing & (grouping.rows > 0)))
-        rank = (verdict.suppressed, -classes, node)
-        if best.levels is not None:
-            tie = self.metric.tie(best.metric)
-            if value > best.metric + tie or (value >= best.metric - tie and rank >= self.rank):
-                return
-        best.levels, best.metric, best.suppressed_rows, self.rank = node, value, verdict.suppressed, rank
-        best.suppressed = np.zeros(problem.tuples, dtype=bool) if suppressed is None else suppressed
+def lattice_size(problem: Problem) -> int:
+    """The number of nodes, however large."""
+    return prod(attribute.levels for attribute in problem.attributes)
+
+
+def is_too_large(problem: Problem) -> bool:
+    """Whether the lattice is more than an exact search can hold."""
+    return lattice_size(problem) > MAXIMUM_NODES
+
+
+def tuples_of(problem: Problem, grouping: Grouping, flagged: Flags) -> Flags:
+    """Which tuples (tuples,) are in the `flagged` classes."""
+    keys, slots = keys_of(problem, grouping.node)
+    flags = np.zeros(slots, dtype=bool)
+    flags[keys[grouping.members[flagged]]] = True
+    return flags[keys]
+
+
+def value_of(
+    problem: Problem,
+    metric: Metric,
+    prepared: Prepared,
+    grouping: Grouping,
+    verdict: Verdict,
+    suppressed: Flags | None,
+) -> float:
+    """The metric of the node of `grouping` when the tuples flagged in `suppressed` are suppressed."""
+    if isinstance(metric, SeparableMetric):
+        lost = None if suppressed is None else np.flatnonzero(suppressed)
+        terms = metric.terms(prepared, lost)
+        total = sum((float(term[level]) for term, level in zip(terms, grouping.node, strict=True)), 0.0)
+        return float(metric.finish(np.asarray(total), sum(attribute.weight for attribute in problem.attributes)))
+    assert isinstance(metric, ClassMetric)
+    sizes = grouping.rows[~verdict.failing & (grouping.rows > 0)]
+    return metric.value(sizes, verdict.suppressed, problem.rows)
 
 
 def search(problem: Problem, metric: Metric) -> Solution:
