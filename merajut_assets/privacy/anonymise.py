@@ -90,7 +90,8 @@ def anonymise(
     meets, or `bound`), `lower_bound` and `gap` (how much less any release of this kind may cost; None for local
     recoding and several partitions), `optimal` (whether that is proved to be nothing, or that there is no
     solution), `remark` (in words, where it is not), `certificate` (None beside a history, which it does not hold),
-    `seconds`, `seconds_by_step`; beside a history `candidates` (the fewest that any subject has),
+    `seconds`, `seconds_by_step`; of local recoding `local` (with several partitions under `partitions` only), such as
+    the `loss_without_narrowing_rule`; beside a history `candidates` (the fewest that any subject has),
     `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`.
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and
@@ -265,6 +266,8 @@ def _report(
     # Each partition is optimal by itself; a bound over the pooled figure would claim something else.
     for name in ("lower_bound", "gap"):
         report[name] = parted[0][name] if len(parted) == 1 else None
+    if "local" in parted[0] and len(parted) == 1:
+        report["local"] = parted[0]["local"]
     if "candidates" in parted[0]:
         for name in ("candidates", "candidates_presence_known"):
             report[name] = min(part[name] for part in parted)
