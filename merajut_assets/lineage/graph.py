@@ -90,6 +90,16 @@ class Edge:
     how: How
     step: PrivacyStep | None = None
 
+    def as_facts(self) -> dict[str, str | None]:
+        """For JSON: names only."""
+        return {
+            "from": str(self.origin),
+            "to": str(self.target),
+            "kind": self.kind.value,
+            "how": self.how.value,
+            "step": self.step.value if self.step else None,
+        }
+
 
 Path = tuple[Edge, ...]
 

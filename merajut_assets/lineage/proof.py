@@ -63,16 +63,7 @@ class Offence:
             "origin": str(self.origin),
             "privacy": self.privacy.value if self.privacy else None,
             "reason": self.reason,
-            "path": [
-                {
-                    "from": str(edge.origin),
-                    "to": str(edge.target),
-                    "kind": edge.kind.value,
-                    "how": edge.how.value,
-                    "step": edge.step.value if edge.step else None,
-                }
-                for edge in self.path
-            ],
+            "path": [edge.as_facts() for edge in self.path],
         }
 
 

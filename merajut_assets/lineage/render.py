@@ -105,17 +105,7 @@ def as_json(graph: LineageGraph, asset: str, labels: Labels) -> str:
         {
             "asset": asset,
             "columns": [{"column": str(ref), "sensitivity": labels[ref].value} for ref in refs],
-            "edges": [
-                {
-                    "from": str(edge.origin),
-                    "to": str(edge.target),
-                    "kind": edge.kind.value,
-                    "how": edge.how.value,
-                    "step": edge.step.value if edge.step else None,
-                }
-                for edge in graph.edges
-                if edge.target in shown
-            ],
+            "edges": [edge.as_facts() for edge in graph.edges if edge.target in shown],
         },
         indent=1,
     )

@@ -26,6 +26,7 @@ of the classes: joining classes never makes more of them, nor lowers the sum of 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -160,7 +161,7 @@ class Prepared:
         ]
 
 
-class SeparableMetric:
+class SeparableMetric(ABC):
     """`finish` of the sum over attributes of one term per attribute and level."""
 
     def tie(self, value: float) -> float:
@@ -175,9 +176,9 @@ class SeparableMetric:
             for place, attribute in enumerate(problem.attributes)
         ]
 
+    @abstractmethod
     def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
         """One attribute's loss (levels,) when the tuples `suppressed`, `lost` rows, are suppressed."""
-        raise NotImplementedError
 
     def term(self, values: Floats, weight: float) -> Floats:
         return np.asarray(weight * values)
@@ -250,31 +251,31 @@ class Entropy(SeparableMetric):
         return self.combined(tally.bits, attributes)
 
 
-class ClassMetric:
+class ClassMetric(ABC):
     """A metric of class sizes; its values are ratios of whole numbers, so that equal ones are equal."""
 
     def tie(self, value: float) -> float:
         return 0.0
 
+    @abstractmethod
     def value(self, sizes: Integers, suppressed: int, rows: int) -> float:
         """The value with published classes of these `sizes`."""
-        raise NotImplementedError
 
-    def of(self, tally: Tally, attributes: Sequence[Attribute]) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def of(self, tally: Tally, attributes: Sequence[Attribute]) -> float: ...
 
+    @abstractmethod
     def few(self, classes: npt.NDArray[np.float64] | Integers, rows: int) -> Floats:
         """A lower bound of the value where there are at most so many classes, suppressed ones included."""
-        raise NotImplementedError
 
+    @abstractmethod
     def coarser(self, sizes: Integers, least: int, rows: int) -> float:
         """A lower bound for every coarser node, out of all class `sizes` of a finer one; no class of fewer
         than `least` rows is published."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finer(self, lost: int, least: int, rows: int) -> float:
         """A lower bound for a node that suppresses `lost` rows or more."""
-        raise NotImplementedError
 
 
 class AverageClassSize(ClassMetric):

@@ -33,6 +33,7 @@ exception is entropy: `ENTROPY_TOLERANCE` below log l still reaches it, so that 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal, Protocol
@@ -181,7 +182,7 @@ class RecursiveDiversity:
 
 
 @dataclass(frozen=True, eq=False)
-class Closeness:
+class Closeness(ABC):
     """t-closeness by any distance: `_moved` / `_scale` is at most t. `table` (v,): the counts of all rows.
 
     A distance of at most 1 that is convex: distance of the class <= share kept * t + share lost * 1.
@@ -212,11 +213,13 @@ class Closeness:
         # Whole numbers: share in the class - share in the table, times both numbers of rows.
         return self._moved(counts * rows - sizes[:, None] * self.table), sizes * rows * self._steps()
 
+    @abstractmethod
     def _moved(self, difference: Integers) -> Integers:
-        raise NotImplementedError
+        """How much is moved in each class (c,), in units of which `_steps` make a distance of 1."""
 
+    @abstractmethod
     def _steps(self) -> int:
-        raise NotImplementedError
+        """See `_moved`."""
 
 
 class EqualCloseness(Closeness):

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from merajut_assets.privacy.verify_database import VerificationError, first_row, opened, renamed, require_columns
+from merajut_assets.privacy.verify_database import VerificationError, first_row, opened, renamed, require_columns, run
 
 
 def verify_history(
@@ -34,34 +34,34 @@ def verify_history(
         raise VerificationError("history: a subject is named twice in one release")
     shown = renamed(history, release=["release"], subject=["subject"], class_=["class"], s=sensitive)
     # Subjects with the same path, class by class, are each other's candidates: pairs of paths are few.
-    common = f"""
-        WITH shown AS (SELECT release0 AS release, subject0 AS subject, class_0 AS class, * FROM shown_rows),
-        path AS (
-            SELECT subject, list_sort(list(struct_pack(release, class))) AS steps FROM shown GROUP BY subject),
-        way AS (
-            SELECT steps, len(steps) AS n, count(*) AS subjects, row_number() OVER () AS way FROM path GROUP BY steps),
-        step AS (SELECT way, unnest(steps) AS step FROM way),
-        shared AS (
-            SELECT mine.way, theirs.way AS other, count(*) AS n
-            FROM step AS mine JOIN step AS theirs ON mine.step = theirs.step GROUP BY ALL),
-        candidate AS (
+    prepared = f"""
+        CREATE TEMP TABLE shown AS (
+            SELECT release0 AS release, subject0 AS subject, class_0 AS class, * FROM shown_rows);
+        CREATE TEMP TABLE path AS (
+            SELECT subject, list_sort(list(struct_pack(release, class))) AS steps FROM shown GROUP BY subject);
+        CREATE TEMP TABLE way AS (
+            SELECT steps, len(steps) AS n, count(*) AS subjects, row_number() OVER () AS way FROM path GROUP BY steps);
+        CREATE TEMP TABLE candidate AS (
+            WITH step AS (SELECT way, unnest(steps) AS step FROM way),
+            shared AS (
+                SELECT mine.way, theirs.way AS other, count(*) AS n
+                FROM step AS mine JOIN step AS theirs ON mine.step = theirs.step GROUP BY ALL)
             SELECT shared.way, shared.other, theirs.subjects
             FROM shared JOIN way AS mine ON mine.way = shared.way JOIN way AS theirs ON theirs.way = shared.other
-            WHERE shared.n = mine.n AND (theirs.n = mine.n OR NOT {str(presence_known).upper()}))
+            WHERE shared.n = mine.n AND (theirs.n = mine.n OR NOT {str(presence_known).upper()}));
     """
     with opened({"shown_rows": shown}) as database:
-        releases, subjects = first_row(
-            database, f"{common} SELECT count(DISTINCT release), count(DISTINCT subject) FROM shown"
-        )
+        run(database, prepared)
+        releases, subjects = first_row(database, "SELECT count(DISTINCT release), count(DISTINCT subject) FROM shown")
         (candidates,) = first_row(
             database,
-            f"{common} SELECT coalesce(min(n), 0) FROM (SELECT sum(subjects)::BIGINT AS n FROM candidate GROUP BY way)",
+            "SELECT coalesce(min(n), 0) FROM (SELECT sum(subjects)::BIGINT AS n FROM candidate GROUP BY way)",
         )
         values = {}
         for place, name in enumerate(sensitive):
             (values[name],) = first_row(
                 database,
-                f"""{common}, held AS (
+                f"""WITH held AS (
                     SELECT DISTINCT way.way, shown.release, s{place} AS value
                     FROM shown JOIN path USING (subject) JOIN way USING (steps)),
                 known AS (

@@ -17,7 +17,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from merajut_assets.protected.summary import Entities, completed_years
+from merajut_assets.protected.summary import Entities, completed_years, province_of
 
 ADULT_AGE = 21
 SCHOOL_YEAR_BEGINS = (7, 1)
@@ -120,6 +120,13 @@ def _placement_facts(begun: pl.DataFrame) -> pl.DataFrame:
 def institution_places(orphanage: pl.DataFrame) -> pl.DataFrame:
     """Columns institution_id and regency_code of the institutions."""
     return orphanage.select(pl.col("orphanage_id").alias("institution_id"), "regency_code")
+
+
+def institution_provinces(orphanage: pl.DataFrame) -> pl.DataFrame:
+    """Columns institution_id and province_code of the institutions."""
+    return institution_places(orphanage).select(
+        "institution_id", province_of(pl.col("regency_code")).alias("province_code")
+    )
 
 
 def last_school_year(records: pl.DataFrame, cut_off: date) -> pl.DataFrame:

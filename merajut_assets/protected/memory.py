@@ -76,10 +76,10 @@ def name_key(lakehouse: Lakehouse, contract: TableContract) -> bytes:
 
 
 def not_remembered(
-    lakehouse: Lakehouse, contract: TableContract, privacy: Policy, stored: pl.DataFrame, release: str
+    lakehouse: Lakehouse, known: pl.DataFrame, privacy: Policy, stored: pl.DataFrame, release: str
 ) -> int:
-    """How many rows of a stored release are in classes of which the ledger remembers fewer."""
-    known = lakehouse.ledger.child_classes(contract.system, contract.name)
+    """How many rows of a stored release are in classes of which the ledger remembers fewer. `known`: all that it
+    remembers of the dataset."""
     own = known.filter(pl.col(RELEASE) == release) if known.width else known
     counts = signatures(stored, privacy, _digest_key(lakehouse)).group_by(CLASS).len("stored")
     if not own.height:
@@ -88,10 +88,9 @@ def not_remembered(
     return int(compared.select(pl.max_horizontal(pl.col("stored").cast(pl.Int64) - pl.col("known"), 0).sum()).item())
 
 
-def together(lakehouse: Lakehouse, contract: TableContract, privacy: Policy) -> dict[str, Any]:
-    """The verifier's figures about all releases of a dataset together: `releases`, `candidates`,
-    `candidate_values`."""
-    known = lakehouse.ledger.child_classes(contract.system, contract.name)
+def together(known: pl.DataFrame, privacy: Policy) -> dict[str, Any]:
+    """The verifier's figures about all releases of a dataset together, out of all that the ledger remembers of
+    it: `releases`, `candidates`, `candidate_values`."""
     if not known.width:
         return {"releases": 0, "subjects": 0, "candidates": 0, "candidate_values": {}}
     return verify_history(known, list(least_values(privacy)), presence_known=privacy.presence == "known")

@@ -344,7 +344,8 @@ def _with_candidates(
     release: str,
 ) -> Evidence:
     privacy = privacy_with_subject(contract, dataset.privacy)
-    facts = together(lakehouse, contract, privacy)
+    known = lakehouse.ledger.child_classes(contract.system, contract.name)
+    facts = together(known, privacy)
     found = []
     if facts["candidates"] < privacy.k:
         found.append(
@@ -353,6 +354,6 @@ def _with_candidates(
     for name, least in least_values(privacy).items():
         if facts["candidate_values"].get(name, 0) < least:
             found.append(f"over {facts['releases']} release(s) the candidates of a child show too few values of {name}")
-    if forgotten := not_remembered(lakehouse, contract, privacy, stored, release):
+    if forgotten := not_remembered(lakehouse, known, privacy, stored, release):
         found.append(f"the privacy ledger does not know {forgotten} stored row(s); restore the ledger from a backup")
     return Evidence({**evidence.facts, **facts, "rows_not_remembered": forgotten}, (*evidence.violations, *found))

@@ -7,14 +7,13 @@ from datetime import date
 import polars as pl
 
 from merajut_assets.contracts import registry
-from merajut_assets.protected.care import institution_places
+from merajut_assets.protected.care import institution_provinces
 from merajut_assets.protected.summary import (
     Entities,
     allowed_values,
     cells,
     every_combination,
     in_last_year,
-    province_of,
     summary,
 )
 
@@ -22,9 +21,7 @@ from merajut_assets.protected.summary import (
 @summary("community", "activity_summary")
 def activity_summary(entities: Entities, cut_off: date) -> pl.DataFrame:
     """Activities of the last twelve months; rows: provinces with an institution times all kinds of activity."""
-    places = institution_places(entities["orphanage"]).select(
-        "institution_id", province_of(pl.col("regency_code")).alias("province_code")
-    )
+    places = institution_provinces(entities["orphanage"])
     keys = ["province_code", "activity_type"]
     figures = cells(
         entities["volunteer_activity"]

@@ -7,14 +7,13 @@ from datetime import date
 import polars as pl
 
 from merajut_assets.contracts import registry
-from merajut_assets.protected.care import institution_places
+from merajut_assets.protected.care import institution_provinces
 from merajut_assets.protected.summary import (
     Entities,
     allowed_values,
     cells,
     every_combination,
     in_last_year,
-    province_of,
     summary,
     whole,
 )
@@ -30,9 +29,7 @@ def incident_summary(entities: Entities, cut_off: date) -> pl.DataFrame:
     The rows are all provinces with an institution times all kinds, so that the presence of a row says
     nothing about whether anything happened.
     """
-    places = institution_places(entities["orphanage"]).select(
-        "institution_id", province_of(pl.col("regency_code")).alias("province_code")
-    )
+    places = institution_provinces(entities["orphanage"])
     keys = ["province_code", "incident_type"]
     in_time = (pl.col("reported_on") - pl.col("occurred_on")) <= pl.duration(days=REPORTING_DAYS)
     figures = cells(

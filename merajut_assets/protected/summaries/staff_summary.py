@@ -6,16 +6,14 @@ from datetime import date
 
 import polars as pl
 
-from merajut_assets.protected.care import institution_places
-from merajut_assets.protected.summary import Entities, cells, province_of, summary
+from merajut_assets.protected.care import institution_provinces
+from merajut_assets.protected.summary import Entities, cells, summary
 
 
 @summary("government", "staff_summary")
 def staff_summary(entities: Entities, cut_off: date) -> pl.DataFrame:
     """Staff hired by the cut-off date; rows: all provinces with an institution."""
-    places = institution_places(entities["orphanage"]).select(
-        "institution_id", province_of(pl.col("regency_code")).alias("province_code")
-    )
+    places = institution_provinces(entities["orphanage"])
     figures = cells(
         entities["staff"]
         .filter(pl.col("hired_on") <= cut_off)
