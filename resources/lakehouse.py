@@ -132,11 +132,3 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
             self.warehouse.load_tables(release, frames, schema=layer)
             rows.update({f"{layer}.{name}": frame.height for name, frame in frames.items()})
         return rows
-
-    def data_origins(self, stakeholder: str, release: str) -> str:
-        """Where the facts behind a stakeholder's release come from: generated, real_sample, open_data."""
-        layers = ("protected", "statistics")
-        tables = [table for layer in layers for table in self.lake.tables(f"{layer}/{stakeholder}")]
-        commits = [commit["facts"] for table in tables for commit in self.lake.history(table)]
-        named = [str(facts.get("data_origin", "")) for facts in commits if facts.get("release") == release]
-        return ", ".join(sorted({origin for names in named for origin in names.split(", ") if origin}))

@@ -21,7 +21,7 @@ _LAYERS = ("raw", "conformed", "protected", "statistics", "lineage", "marts", "c
 _UPSTREAM = {
     "conformed": {"raw"},
     "statistics": {"protected"},
-    "marts": {"lineage"},
+    "marts": {"lineage", "protected", "statistics"},
     "compliance": {"raw", "conformed", "protected", "statistics", "lineage", "marts"},
 }
 _BELOW_THE_LAYERS = {"privacy", "contracts", "policies", "sources", "resources", "partitions", "catalogue", "failures"}

@@ -18,7 +18,8 @@ select
     interval_high,
     expected_relative_error,
     epsilon,
-    is_withheld
+    is_withheld,
+    data_origin
 from {{ source('statistics', stakeholder ~ '__' ~ statistic) }}
 where measure = 'child_count'
 {%- if not loop.last %}

@@ -53,6 +53,13 @@ class DataOrigin(StrEnum):
     OPEN_DATA = "open_data"
 
 
+# The column in which every stored row says it. Released rows rest on several: "generated, open_data".
+DATA_ORIGIN = "data_origin"
+ORIGIN_SEPARATOR = ", "
+_ONE_ORIGIN = f"({'|'.join(DataOrigin)})"
+ORIGINS_PATTERN = rf"^{_ONE_ORIGIN}({ORIGIN_SEPARATOR}{_ONE_ORIGIN})*$"
+
+
 class Subject(StrEnum):
     CHILD = "child"
     GUARDIAN = "guardian"

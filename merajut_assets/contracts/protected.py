@@ -13,6 +13,7 @@ from typing import Any
 import pandera.polars as pa
 
 from merajut_assets.contracts.base import (
+    ORIGINS_PATTERN,
     LegalBasis,
     PrivacyClass,
     Subject,
@@ -26,6 +27,10 @@ from merajut_assets.contracts.base import (
 WITHHELD = (
     "Whether the row's figures are withheld: fewer than k people stand behind it, or the people behind a figure "
     "differ from those of another release by fewer than k"
+)
+ORIGIN = (
+    "Where the data behind the row come from: generated, real_sample, open_data; one statement for all rows of a "
+    "jurisdiction"
 )
 COMMON: dict[str, Any] = {"retention_days": 3 * 365, "freshness_hours": 24 * 32, "data_origin": None}
 GOVERNMENT: dict[str, Any] = {
@@ -67,11 +72,17 @@ MEDIA: dict[str, Any] = {
 }
 
 
+class Released(pa.DataFrameModel):
+    """What every released row says about itself."""
+
+    data_origin: str = public(ORIGIN, required=True, nullable=False, str_matches=ORIGINS_PATTERN)
+
+
 # ── government ───────────────────────────────────────────────────────────────────────────
 
 
 @protected("government", "child_summary", subjects=(Subject.CHILD,), **GOVERNMENT)
-class GovernmentChildSummary(pa.DataFrameModel):
+class GovernmentChildSummary(Released):
     """One row per child in care at the cut-off date, anonymised; jurisdictions never share a class."""
 
     child_pseudonym: str = derived(
@@ -105,7 +116,7 @@ class GovernmentChildSummary(pa.DataFrameModel):
 
 
 @protected("government", "incident_summary", subjects=(Subject.CHILD,), **GOVERNMENT)
-class GovernmentIncidentSummary(pa.DataFrameModel):
+class GovernmentIncidentSummary(Released):
     """Incidents of the last twelve months by province and kind; rows about fewer than k children are withheld."""
 
     province_code: str = derived("orphanage.regency_code", description="Province of the institution", key=True)
@@ -121,7 +132,7 @@ class GovernmentIncidentSummary(pa.DataFrameModel):
 
 
 @protected("government", "orphanage", **{**GOVERNMENT, "legal_basis": LegalBasis.NOT_APPLICABLE})
-class GovernmentOrphanage(pa.DataFrameModel):
+class GovernmentOrphanage(Released):
     """Institutions with their licence."""
 
     orphanage_id: str = derived("orphanage.orphanage_id", key=True)
@@ -132,7 +143,7 @@ class GovernmentOrphanage(pa.DataFrameModel):
 
 
 @protected("government", "staff_summary", subjects=(Subject.STAFF,), **{**GOVERNMENT, "jurisdiction": "ID"})
-class GovernmentStaffSummary(pa.DataFrameModel):
+class GovernmentStaffSummary(Released):
     """Staff of the institutions by province; what would tell about fewer than k of them is withheld."""
 
     province_code: str = derived("orphanage.regency_code", description="Province of the institution", key=True)
@@ -147,7 +158,7 @@ class GovernmentStaffSummary(pa.DataFrameModel):
 
 
 @protected("government", "region", **{**GOVERNMENT, "legal_basis": LegalBasis.NOT_APPLICABLE})
-class GovernmentRegion(pa.DataFrameModel):
+class GovernmentRegion(Released):
     """Names of provinces and districts."""
 
     region_code: str = derived("region.region_code", key=True)
@@ -160,7 +171,7 @@ class GovernmentRegion(pa.DataFrameModel):
 
 
 @protected("business", "employee_engagement", subjects=(Subject.EMPLOYEE,), **BUSINESS)
-class BusinessEmployeeEngagement(pa.DataFrameModel):
+class BusinessEmployeeEngagement(Released):
     """One row per employee who opted in, anonymised, with the volunteering of the last year."""
 
     employee_pseudonym: str = derived(
@@ -183,7 +194,7 @@ class BusinessEmployeeEngagement(pa.DataFrameModel):
 
 
 @protected("business", "donor_segment", subjects=(Subject.DONOR,), **BUSINESS)
-class BusinessDonorSegment(pa.DataFrameModel):
+class BusinessDonorSegment(Released):
     """One row per donor who agreed, anonymised, with the giving of the last year."""
 
     donor_pseudonym: str = derived(
@@ -203,7 +214,7 @@ class BusinessDonorSegment(pa.DataFrameModel):
 
 
 @protected("business", "programme_finance", **{**BUSINESS, "legal_basis": LegalBasis.NOT_APPLICABLE})
-class BusinessProgrammeFinance(pa.DataFrameModel):
+class BusinessProgrammeFinance(Released):
     """Money of each programme by year."""
 
     programme_id: str = derived("csr_programme.programme_id", key=True)
@@ -228,7 +239,7 @@ class BusinessProgrammeFinance(pa.DataFrameModel):
 
 
 @protected("academia", "research_child", subjects=(Subject.CHILD,), **ACADEMIA)
-class AcademiaResearchChild(pa.DataFrameModel):
+class AcademiaResearchChild(Released):
     """One row per child whose guardian agreed to research, anonymised."""
 
     child_pseudonym: str = derived(
@@ -256,7 +267,7 @@ class AcademiaRegion(GovernmentRegion):
 
 
 @protected("academia", "indicator", **{**ACADEMIA, "legal_basis": LegalBasis.NOT_APPLICABLE})
-class AcademiaIndicator(pa.DataFrameModel):
+class AcademiaIndicator(Released):
     """Published indicators for comparison between countries."""
 
     indicator_id: str = derived("indicator.indicator_id", key=True)
@@ -273,7 +284,7 @@ class AcademiaIndicator(pa.DataFrameModel):
 
 
 @protected("community", "volunteer_engagement", subjects=(Subject.VOLUNTEER,), **COMMUNITY)
-class CommunityVolunteerEngagement(pa.DataFrameModel):
+class CommunityVolunteerEngagement(Released):
     """One row per volunteer who agreed, anonymised, with the engagement of the last year."""
 
     volunteer_pseudonym: str = derived(
@@ -294,7 +305,7 @@ class CommunityVolunteerEngagement(pa.DataFrameModel):
 
 
 @protected("community", "activity_summary", subjects=(Subject.VOLUNTEER,), **COMMUNITY)
-class CommunityActivitySummary(pa.DataFrameModel):
+class CommunityActivitySummary(Released):
     """Volunteer activities of the last twelve months by province and kind.
 
     Rows about fewer than k volunteers are withheld."""
@@ -309,7 +320,7 @@ class CommunityActivitySummary(pa.DataFrameModel):
 
 
 @protected("community", "orphanage_need", **{**COMMUNITY, "legal_basis": LegalBasis.NOT_APPLICABLE})
-class CommunityOrphanageNeed(pa.DataFrameModel):
+class CommunityOrphanageNeed(Released):
     """What the institutions of a district have and need, last stock-taking."""
 
     regency_code: str = derived("orphanage.regency_code", key=True)
@@ -328,7 +339,7 @@ class CommunityRegion(GovernmentRegion):
 
 
 @protected("media", "campaign_reach", **{**MEDIA, "legal_basis": LegalBasis.NOT_APPLICABLE})
-class MediaCampaignReach(pa.DataFrameModel):
+class MediaCampaignReach(Released):
     """How campaigns were received, by month, channel and age band of the audience."""
 
     campaign_id: str = derived("campaign.campaign_id", key=True)
@@ -342,7 +353,7 @@ class MediaCampaignReach(pa.DataFrameModel):
 
 
 @protected("media", "campaign_giving", subjects=(Subject.DONOR,), **MEDIA)
-class MediaCampaignGiving(pa.DataFrameModel):
+class MediaCampaignGiving(Released):
     """Gifts received by campaign from donors who agreed to analysis.
 
     Campaigns with fewer than k such donors are withheld."""
@@ -362,7 +373,7 @@ class MediaCampaignGiving(pa.DataFrameModel):
 
 
 @protected("media", "story_approval", **{**MEDIA, "legal_basis": LegalBasis.NOT_APPLICABLE})
-class MediaStoryApproval(pa.DataFrameModel):
+class MediaStoryApproval(Released):
     """State of the editorial approval of stories about institutions, by campaign.
 
     Stories about a child are not counted."""

@@ -17,13 +17,14 @@ import polars as pl
 from merajut_assets.conformed import build, conform
 from merajut_assets.conformed.entities import CHILDREN, JOINS, REFINE, TOKEN_KEYS, VALUES, Inputs, child_links
 from merajut_assets.contracts import registry
-from merajut_assets.contracts.base import Column, Subject, TableContract
+from merajut_assets.contracts.base import DATA_ORIGIN, Column, Subject, TableContract
 from merajut_assets.contracts.conformed import Entity
 from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind, LineageGraph, Node
 from merajut_assets.lineage.reading import Frames, Place, Schemas, columns_read
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, Statistic, stakeholder_policies
 from merajut_assets.privacy.steps import PrivacyStep
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
+from merajut_assets.protected.origins import with_origins
 from merajut_assets.protected.pipeline import PRIVACY_STEPS, WITHHELD, entities_of, subject_column, usable_for
 from merajut_assets.protected.release import RELEASE
 from merajut_assets.protected.summaries import summary_of
@@ -35,7 +36,6 @@ from merajut_assets.statistics.releases import children, usable_children
 from merajut_assets.statistics.store import statistic_entities
 
 _SOURCE_TIME = "source_time"
-_DATA_ORIGIN = "data_origin"
 # Steps run on frames without meaning: any day does.
 _SOME_DAY = date(2020, 6, 30)
 
@@ -132,7 +132,7 @@ def _raw_nodes(table: TableContract) -> Iterator[Node]:
     for column in table.columns:
         yield Node(ColumnRef(source_of(table), column.name_in_source), column.privacy)
     yield from _declared_nodes(table)
-    for name in (_SOURCE_TIME, _DATA_ORIGIN):
+    for name in (_SOURCE_TIME, DATA_ORIGIN):
         yield Node(_at(table, name), is_constant=True)
 
 
@@ -140,7 +140,7 @@ def _raw_schema(table: TableContract) -> dict[str, pl.DataType]:
     """The columns in which good rows of a raw table are read back."""
     flags = {flag: pl.String() if flag.endswith("_token") else pl.Boolean() for flag in landing.flag_sources(table)}
     declared = {column.name: column.dtype for column in table.columns}
-    return {**declared, **flags, _DATA_ORIGIN: pl.String(), _SOURCE_TIME: pl.Datetime("us")}
+    return {**declared, **flags, DATA_ORIGIN: pl.String(), _SOURCE_TIME: pl.Datetime("us")}
 
 
 # ── conformed ────────────────────────────────────────────────────────────────────────────
@@ -301,6 +301,8 @@ def protected_edges(dataset: TableContract, policy: StakeholderPolicy) -> Iterat
     people = _people(dataset, by_summary) if isinstance(kind, Aggregate) else set()
     for column in dataset.columns:
         target = _at(dataset, column.name)
+        if column.name == DATA_ORIGIN:
+            yield from _origin_edges(dataset, schemas, step)
         is_pseudonym = isinstance(kind, Microdata) and column.name == subject_column(dataset)
         counts_people = isinstance(kind, Aggregate) and column.name in (kind.contributors, WITHHELD)
         how = How.COUNT if counts_people else How.EXPRESSION
@@ -311,6 +313,14 @@ def protected_edges(dataset: TableContract, policy: StakeholderPolicy) -> Iterat
                 yield Edge(person, target, Kind.DIRECT, How.COUNT, step)
         for entity, name in read | by_summary:
             yield Edge(_at(registry.entity(entity), name), target, Kind.INDIRECT, How.ROWS, step)
+
+
+def _origin_edges(contract: TableContract, schemas: Schemas, step: PrivacyStep) -> Iterator[Edge]:
+    """What released rows say about where they come from: told by what was delivered, not by who agreed."""
+    some_row = pl.DataFrame({RELEASE: [""]})
+    for entity, name in columns_read(lambda frames: with_origins(some_row, contract, frames), schemas):
+        kind, how = (Kind.DIRECT, How.EXPRESSION) if name == DATA_ORIGIN else (Kind.INDIRECT, How.CONDITIONAL)
+        yield Edge(_at(registry.entity(entity), name), _at(contract, DATA_ORIGIN), kind, how, step)
 
 
 def _people(dataset: TableContract, read: Iterable[Place]) -> set[ColumnRef]:
@@ -359,7 +369,10 @@ def statistic_edges(contract: TableContract, policy: StakeholderPolicy) -> Itera
     drawn_from = dict.fromkeys(source for column in contract.columns for source in column.sources)
     for column in contract.columns:
         target = _at(contract, column.name)
-        for source in () if column.name in FROM_POLICY else column.sources or drawn_from:
+        if column.name == DATA_ORIGIN:
+            yield from _origin_edges(contract, _entity_schemas(statistic_entities(contract)), PrivacyStep.DP_RELEASE)
+        drawn = not {column.name} & {DATA_ORIGIN, *FROM_POLICY}
+        for source in column.sources or drawn_from if drawn else ():
             yield Edge(_path(source), target, Kind.DIRECT, How.AGGREGATE, PrivacyStep.DP_RELEASE)
         for entity, name in read:
             yield Edge(_at(registry.entity(entity), name), target, Kind.INDIRECT, How.ROWS, PrivacyStep.DP_RELEASE)

@@ -6,7 +6,7 @@ the contracts, which statistics there are in the policies; neither is repeated b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass, TableContract
 from merajut_assets.policies.stakeholder import Statistic, stakeholder_policies
+from merajut_assets.statistics.figures import statistic_contract
 from resources.settings import REPOSITORY
 
 DBT_PROJECT = REPOSITORY / "dbt_project"
@@ -30,16 +31,6 @@ _SQL_TYPES: dict[type[pl.DataType], str] = {
     pl.Boolean: "boolean",
     pl.Date: "date",
 }
-_STATISTIC_FIGURES = {
-    "value": "figure",
-    "noise_scale": "noise_scale",
-    "interval_low": "interval_low",
-    "interval_high": "interval_high",
-    "expected_relative_error": "expected_relative_error",
-    "epsilon": "epsilon",
-    "epsilon_all_stakeholders": "epsilon_all_stakeholders",
-}
-
 Described = dict[str, Any]
 
 
@@ -156,22 +147,12 @@ def _statistic_tables() -> Iterator[Described]:
                 "description": f"Noisy {_measures(statistic)} by {', '.join(statistic.by)}, "
                 f"ε = {policy.epsilon(name):g} per release.",
                 "config": {"meta": _meta(stakeholder, name, "team:privacy", PrivacyClass.PUBLIC)},
-                "columns": list(_statistic_columns(statistic.by)),
+                "columns": [_release_column(), *_contract_columns(statistic_contract(stakeholder, name))],
             }
 
 
 def _measures(statistic: Statistic) -> str:
     return "child_count" if statistic.measure == "child_count" else " and ".join(statistic.values)
-
-
-def _statistic_columns(by: Iterable[str]) -> Iterator[Described]:
-    yield _release_column()
-    for key in by:
-        yield _described(key, f"Public key of the cell: {key.replace('_', ' ')}.", "varchar", PrivacyClass.PUBLIC)
-    yield _described("measure", "{{ doc('measure') }}", "varchar", PrivacyClass.PUBLIC)
-    for name, block in _STATISTIC_FIGURES.items():
-        yield _described(name, f"{{{{ doc('{block}') }}}}", "double", PrivacyClass.PUBLIC)
-    yield _described("is_withheld", "{{ doc('is_withheld') }}", "boolean", PrivacyClass.PUBLIC)
 
 
 def _release_column() -> Described:

@@ -12,7 +12,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from merajut_assets.contracts.base import PrivacyClass
+from merajut_assets.contracts.base import DATA_ORIGIN, PrivacyClass
 from merajut_assets.failures import guarded
 from merajut_assets.lineage.explanation import explained
 from merajut_assets.marts.dbt import COLUMN_ORIGINS, WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows, labelled_schema
@@ -31,6 +31,7 @@ from merajut_assets.marts.project import (
 from merajut_assets.marts.proof import prove_release, whole_graph
 from merajut_assets.marts.publication_log import complete_log, log_released
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, stakeholder_policies
+from merajut_assets.protected.origins import all_origins, joined
 from partitions import cut_off, release_partitions
 from resources.duckdb_files import DatabaseFileError, connect, prepare
 from resources.facts import Fact
@@ -154,8 +155,8 @@ def publish(
                 f"mart {stakeholder}.{mart['name']} differs from its dbt contract in {', '.join(sorted(undeclared))}; "
                 f"nothing was published, materialise the marts of {release} again"
             )
-    origins = lakehouse.data_origins(stakeholder, release)
-    about = {**describe(stakeholder_policies()[stakeholder], release), "data_origin": origins}
+    origins = joined([all_origins(frame) for frame in frames.values()])
+    about = {**describe(stakeholder_policies()[stakeholder], release), DATA_ORIGIN: origins}
     publication = lakehouse.publisher.publish(stakeholder, release, frames, about=about)
     complete_log(lakehouse, publication)
     return publication

@@ -17,7 +17,7 @@ from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 from sqlglot.optimizer.scope import traverse_scope
 
 from merajut_assets.contracts import registry
-from merajut_assets.contracts.base import PrivacyClass
+from merajut_assets.contracts.base import DATA_ORIGIN, PrivacyClass
 from merajut_assets.lineage.sql import DIALECT, carried_columns, lowered, relation
 from merajut_assets.marts.dbt_sources import WAREHOUSE_DATABASE, source_columns
 from merajut_assets.policies.stakeholder import Microdata, Open, stakeholder_policies
@@ -49,7 +49,7 @@ def rule_faults(manifest: Mapping[str, Any]) -> list[str]:
     faults = [*_project_faults(manifest), *_macro_faults(manifest), *_source_faults(manifest)]
     for node in _models(manifest):
         faults += [f"model {node['name']} {text}" for text in _model_faults(manifest, node)]
-    return faults or _identity_faults(manifest)
+    return faults or _identity_faults(manifest) or _origin_faults(manifest)
 
 
 def upstream(manifest: Mapping[str, Any], nodes: Iterable[Node]) -> set[str]:
@@ -281,6 +281,19 @@ def _identity_faults(manifest: Mapping[str, Any]) -> list[str]:
                     f"person; count it or leave it out, or declare {ROW_LEVEL}: true in the mart's meta"
                 )
     return faults
+
+
+# ── origin ───────────────────────────────────────────────────────────────────────────────
+
+
+def _origin_faults(manifest: Mapping[str, Any]) -> list[str]:
+    """Marts whose rows do not say where the data behind them come from."""
+    return [
+        f"model {node['name']} declares no column {DATA_ORIGIN}; make it with the macro data_origins, of the same "
+        "column of every table that it rests on"
+        for node in _models(manifest)
+        if node["fqn"][1] == "mart" and DATA_ORIGIN not in node["columns"]
+    ]
 
 
 __all__ = [

@@ -15,7 +15,7 @@ import pandera.errors
 import polars as pl
 
 from merajut_assets.contracts import registry
-from merajut_assets.contracts.base import PrivacyClass, Subject, TableContract
+from merajut_assets.contracts.base import DATA_ORIGIN, PrivacyClass, Subject, TableContract
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, Open, StakeholderPolicy
 from merajut_assets.privacy.anonymise import Release, anonymise
 from merajut_assets.privacy.disclosure import (
@@ -33,6 +33,7 @@ from merajut_assets.protected.care import reporting_dates
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY, UsableRows, usable_rows
 from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk
 from merajut_assets.protected.memory import Memory
+from merajut_assets.protected.origins import with_origins
 from merajut_assets.protected.summaries import summary_of
 from merajut_assets.protected.summary import CONTRIBUTIONS, CONTRIBUTOR
 
@@ -128,7 +129,7 @@ def protect(
     if Subject.CHILD in contract.subjects and {"child", "placement"} <= set(usable.entities):
         dates = reporting_dates(usable.entities, cut_off)
         report["reporting_dates"] = {source: day.isoformat() for source, day in dates.items()}
-    frame = conforming(frame, contract)
+    frame = conforming(with_origins(frame, contract, entities), contract)
     evidence = assert_protected(frame, contract, dataset, reference)
     # k and l as published are the verifier's, not those of the code that is verified.
     measured = ("k", "l", "t_equal", "t_ordered", "t_hierarchical")
@@ -502,7 +503,9 @@ def _examine_microdata(
 ) -> Evidence:
     asked = questions(privacy)
     options = {**asked.options, "subject": subject_column(contract)}
-    facts = verify(frame, privacy.class_columns, asked.sensitive, reference=reference, k=privacy.k, **options)
+    # Were the origin told of single rows, it would part them; the verifier must notice.
+    visible = [*privacy.class_columns, DATA_ORIGIN]
+    facts = verify(frame, visible, asked.sensitive, reference=reference, k=privacy.k, **options)
     thresholds = dict(asked.thresholds)
     if reference is None:
         for figure in DISTANCES & thresholds.keys():

@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.contracts import registry
-from merajut_assets.contracts.base import Subject, TableContract
+from merajut_assets.contracts.base import DATA_ORIGIN, Subject, TableContract
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy
 from merajut_assets.privacy.history import least_values
 from merajut_assets.protected.contributors import (
@@ -36,6 +36,7 @@ from merajut_assets.protected.contributors import (
     small_differences,
 )
 from merajut_assets.protected.memory import memory_of, not_remembered, together
+from merajut_assets.protected.origins import all_origins
 from merajut_assets.protected.pipeline import (
     WITHHELD,
     Evidence,
@@ -52,7 +53,6 @@ from resources.lake import Lake
 from resources.lakehouse import Lakehouse
 
 RELEASE = "release"
-DATA_ORIGIN = "data_origin"
 
 
 class ReleaseChanged(PrivacyRefused):
@@ -156,7 +156,7 @@ def _release_dataset(
     facts: dict[str, Fact] = {
         RELEASE: release,
         "cut_off": manifest.cut_off.isoformat(),
-        DATA_ORIGIN: origins_of(entities),
+        DATA_ORIGIN: all_origins(result.frame),
         **digests,
         **flat_facts(result),
     }
@@ -241,11 +241,6 @@ def _kept(
     lakehouse.lake.overwrite(table, frame, partition={RELEASE: release}, facts=facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=frame.height, k=facts["k"])
     return facts
-
-
-def origins_of(entities: Mapping[str, pl.DataFrame]) -> str:
-    """Where the facts of all rows read come from: generated, real_sample, open_data."""
-    return ", ".join(sorted({origin for rows in entities.values() for origin in rows[DATA_ORIGIN].unique()}))
 
 
 def policy_digest(contract: TableContract, policy: StakeholderPolicy) -> str:

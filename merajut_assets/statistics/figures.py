@@ -12,6 +12,7 @@ from typing import Any
 import pandera.polars as pa
 
 from merajut_assets.contracts.base import LegalBasis, PrivacyClass, Subject, TableContract, derived, public
+from merajut_assets.contracts.protected import Released
 from merajut_assets.policies.stakeholder import Statistic, stakeholder_policies
 
 STATISTICS = "statistics"
@@ -38,7 +39,7 @@ FROM_POLICY = ("measure", "noise_scale", "epsilon", "epsilon_all_stakeholders")
 IN_CARE_SOURCES = ("child.admission_date", "child.exit_date", "placement.start_date", "placement.end_date")
 
 
-class Figures(pa.DataFrameModel):
+class Figures(Released):
     """The columns that every statistic has after its keys."""
 
     measure: str = public("What is measured: child_count, or the name of the value averaged", key=True)

@@ -17,12 +17,13 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.contracts import registry
-from merajut_assets.contracts.base import TableContract
+from merajut_assets.contracts.base import DATA_ORIGIN, TableContract
 from merajut_assets.policies.stakeholder import StakeholderPolicy, Statistic, overall_policy
 from merajut_assets.privacy.dp import protection
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
+from merajut_assets.protected.origins import all_origins, with_origins
 from merajut_assets.protected.pipeline import Evidence, conforming
-from merajut_assets.protected.release import DATA_ORIGIN, RELEASE, origins_of, read_release, stored_release, table_of
+from merajut_assets.protected.release import RELEASE, read_release, stored_release, table_of
 from merajut_assets.statistics.declarations import public_keys
 from merajut_assets.statistics.figures import statistic_contract
 from merajut_assets.statistics.releases import USEFUL_RELATIVE_ERROR, children, draw, usable_children
@@ -101,9 +102,9 @@ def _draw_and_store(
     rows = children(statistic, usable.entities, manifest.cut_off)
     epsilon = policy.epsilon(name)
     charge = _charge(lakehouse, policy, name, release, epsilon)
-    figures = conforming(draw(statistic, rows, keys, epsilon), contract)
+    figures = conforming(with_origins(draw(statistic, rows, keys, epsilon), contract, entities), contract)
     facts: dict[str, Fact] = {
-        DATA_ORIGIN: origins_of(entities),
+        DATA_ORIGIN: all_origins(figures),
         RELEASE: release,
         "cut_off": manifest.cut_off.isoformat(),
         "charge": charge,

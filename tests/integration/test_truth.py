@@ -230,6 +230,35 @@ def test_every_mart_has_rows_and_a_measure(installation):
             assert filled, f"{stakeholder}.{model['name']} has no filled measure"
 
 
+def test_every_row_says_where_it_comes_from(installation):
+    """From conformed to the published file; the partner authority's real children are never told to be invented."""
+    known = set(DataOrigin)
+    for name, origins in stored_origins(installation):
+        assert origins.null_count() == 0, name
+        assert origins.len() == 0 or {one for text in origins.unique() for one in text.split(", ")} <= known, name
+    report = installation.lakehouse.warehouse.read_table("2026-10", "mart_government.compliance_reporting")
+    abroad = report.filter(pl.col("jurisdiction") == "GB")
+    assert abroad["data_origin"].unique().to_list() == ["real_sample"]
+    assert not report.filter(pl.col("jurisdiction") == "ID")["data_origin"].str.contains("real_sample").any()
+
+
+def stored_origins(installation) -> Iterator[tuple[str, pl.Series]]:
+    lakehouse = installation.lakehouse
+    for layer in ("conformed", "quarantine", "protected", "statistics"):
+        for name in lakehouse.lake.tables(layer):
+            yield name, lakehouse.lake.read(name)["data_origin"]
+    with lakehouse.warehouse.open_build("2026-10") as connection:
+        tables = connection.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = current_database()"
+        ).fetchall()
+        assert {"core", "mart_media", "protected", "statistics"} <= {schema for schema, _ in tables}
+        for schema, table in tables:
+            yield (
+                f"{schema}.{table}",
+                connection.execute(f'SELECT data_origin FROM "{schema}"."{table}"').pl()["data_origin"],
+            )
+
+
 def test_every_stakeholder_has_a_publication(installation):
     """The last step of the way, under the key of its stakeholder."""
     for stakeholder in stakeholder_policies():

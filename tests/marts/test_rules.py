@@ -163,9 +163,9 @@ def test_sql_that_nobody_can_read_is_refused_without_being_quoted(planted) -> No
 
 def test_common_table_expressions_are_no_tables(planted) -> None:
     """Also one with the name of a protected table, which then hides it."""
-    sql = f"with government__child_summary as (select release from {REACH_TABLE}), "
-    sql += "more as (select release from government__child_summary) select more.release from more, unnest([1, 2])"
-    assert planted(sql, REACH) == []
+    sql = f"with government__child_summary as (select data_origin from {REACH_TABLE}), "
+    sql += "more as (select data_origin from government__child_summary) select more.data_origin from more, unnest([1])"
+    assert planted(sql, REACH, columns=("data_origin",)) == []
 
 
 # ── stakeholders ─────────────────────────────────────────────────────────────────────────
@@ -190,7 +190,8 @@ def test_another_stakeholders_data_through_a_model_are_refused(planted, manifest
 def test_open_tables_may_be_shared(planted) -> None:
     """The region list is the same for everybody; indicators are published by others."""
     table = '"warehouse"."protected"."academia__indicator"'
-    assert planted(f"select release from {table}", "source.merajut.protected.academia__indicator") == []
+    indicator = "source.merajut.protected.academia__indicator"
+    assert planted(f"select data_origin from {table}", indicator, columns=("data_origin",)) == []
 
 
 def test_open_is_what_the_policy_calls_open_and_the_contract_public() -> None:
@@ -307,14 +308,20 @@ def test_a_star_carries_what_it_stands_for(planted) -> None:
     ],
 )
 def test_people_may_be_counted(planted, expression) -> None:
-    sql = f"select {expression} as children from {CHILDREN_TABLE}"
-    assert planted(sql, CHILDREN, columns=("children",), **GOVERNMENT) == []
+    sql = f"select {expression} as children, 'generated' as data_origin from {CHILDREN_TABLE}"
+    assert planted(sql, CHILDREN, columns=("children", "data_origin"), **GOVERNMENT) == []
 
 
 def test_a_declared_row_level_mart_may_carry_them(planted, manifest) -> None:
-    sql = f"select child_pseudonym from {CHILDREN_TABLE}"
+    sql = f"select child_pseudonym, data_origin from {CHILDREN_TABLE}"
     config = {"meta": {**manifest["nodes"]["model.merajut.campaign_metrics"]["config"]["meta"], "is_row_level": True}}
-    assert planted(sql, CHILDREN, columns=("child_pseudonym",), config=config, **GOVERNMENT) == []
+    assert planted(sql, CHILDREN, columns=("child_pseudonym", "data_origin"), config=config, **GOVERNMENT) == []
+
+
+def test_a_mart_says_where_its_rows_come_from(planted) -> None:
+    """Invented children must not be taken for real ones by whoever opens a published file."""
+    (fault,) = planted(f"select release from {REACH_TABLE}", REACH)
+    assert "declares no column data_origin" in fault
 
 
 def test_columns_that_cannot_be_followed_are_refused(planted) -> None:

@@ -1,6 +1,6 @@
 -- Provinces and districts, and one row for where no region is told, so that every fact finds its region.
 with regions as (
-    select release, region_code, name, level from {{ ref('stg_regions') }}
+    select release, region_code, name, level, data_origin from {{ ref('stg_regions') }}
     where level in ('province', 'regency')
 ),
 
@@ -14,9 +14,10 @@ select
     regions.name as region_name,
     regions.level,
     provinces.province_code,
-    provinces.province_name
+    provinces.province_name,
+    regions.data_origin
 from regions
 left join provinces
     on provinces.release = regions.release and provinces.province_code = left(regions.region_code, 2)
 union all
-select distinct release, '*', 'Not told', 'unknown', '*', 'Not told' from regions
+select distinct release, '*', 'Not told', 'unknown', '*', 'Not told', data_origin from regions

@@ -7,5 +7,6 @@ select
     age_band,
     impressions,
     engagements,
-    clicks
+    clicks,
+    data_origin
 from {{ source('protected', 'media__campaign_reach') }}

@@ -7,5 +7,6 @@ select
     capacity,
     accreditation,
     licence_valid_until,
-    licence_valid_until >= {{ cut_off_date('release') }} as is_licence_valid
+    licence_valid_until >= {{ cut_off_date('release') }} as is_licence_valid,
+    data_origin
 from {{ source('protected', 'government__orphanage') }}

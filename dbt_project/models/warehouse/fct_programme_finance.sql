@@ -8,5 +8,6 @@ select
     ordered_amount,
     ordered_from_diverse_vendors,
     invoiced_amount,
-    paid_amount
+    paid_amount,
+    data_origin
 from {{ source('protected', 'business__programme_finance') }}

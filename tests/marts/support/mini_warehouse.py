@@ -6,6 +6,7 @@ Here belongs invented data with the columns of the contracts; what dbt makes of 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -71,11 +72,16 @@ def release_frames() -> Frames:
     rows = {**_protected_rows(random.Random(7)), **_statistic_rows(random.Random(11))}
     return {
         table: pl.DataFrame(
-            [{**row, "release": RELEASE} for row in rows[table]],
+            [{"data_origin": _origin_of(row), **row, "release": RELEASE} for row in rows[table]],
             schema={name: _DTYPES[sql_type] for name, sql_type in columns.items()},
         )
         for table, columns in source_columns().items()
     }
+
+
+def _origin_of(row: Mapping[str, object]) -> str:
+    """Children abroad are a real sample; everybody else is invented."""
+    return "real_sample" if row.get("jurisdiction") == "GB" else "generated"
 
 
 def _protected_rows(chance: random.Random) -> dict[tuple[str, str], Rows]:

@@ -1,7 +1,11 @@
 -- What programmes cost and reach, by fiscal year. Participation counts one thing per company, so that no
 -- difference of two shown figures is a small group.
 with participation as (
-    select release, company, count(distinct employee_pseudonym) as volunteering_employees
+    select
+        release,
+        company,
+        count(distinct employee_pseudonym) as volunteering_employees,
+        {{ every_origin() }} as data_origin
     from {{ ref('stg_employees') }}
     where company <> '*' and is_volunteer
     group by release, company
@@ -30,7 +34,8 @@ select
     outcome.attendance_rate_interval_high,
     {{ at_least_minimum('participation.volunteering_employees', 'participation.volunteering_employees') }}
         as volunteering_employees,
-    {{ is_below_minimum('participation.volunteering_employees') }} as is_participation_withheld
+    {{ is_below_minimum('participation.volunteering_employees') }} as is_participation_withheld,
+    {{ data_origins(['finance.data_origin', 'outcome.data_origin', 'participation.data_origin']) }} as data_origin
 from {{ ref('fct_programme_finance') }} as finance
 inner join {{ ref('dim_programme') }} as programme
     on programme.release = finance.release and programme.programme_id = finance.programme_id

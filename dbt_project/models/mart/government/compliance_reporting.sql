@@ -7,7 +7,8 @@ with children as (
         province_code,
         count(distinct child_pseudonym) as children,
         count(distinct child_pseudonym) filter (where is_review_due) as children_with_review_due,
-        count(distinct child_pseudonym) filter (where is_reviewed_on_time) as children_reviewed_on_time
+        count(distinct child_pseudonym) filter (where is_reviewed_on_time) as children_reviewed_on_time,
+        {{ every_origin() }} as data_origin
     from {{ ref('stg_children_supervised') }}
     group by release, jurisdiction, province_code
 ),
@@ -21,7 +22,8 @@ orphanages as (
         sum(capacity) as capacity,
         sum(capacity) filter (where is_licence_valid) as licensed_capacity,
         count(*) filter (where is_licence_valid) as licences_valid,
-        count(*) filter (where accreditation in ('A', 'B', 'C')) as accredited
+        count(*) filter (where accreditation in ('A', 'B', 'C')) as accredited,
+        {{ every_origin() }} as data_origin
     from {{ ref('fct_orphanage') }}
     group by release, province_code
 ),
@@ -32,7 +34,8 @@ incidents as (
         'ID' as jurisdiction,
         province_code,
         sum(incidents) filter (where not is_withheld) as incidents,
-        count(*) filter (where is_withheld) as incident_kinds_withheld
+        count(*) filter (where is_withheld) as incident_kinds_withheld,
+        {{ every_origin() }} as data_origin
     from {{ ref('stg_incidents') }}
     group by release, province_code
 ),
@@ -48,7 +51,8 @@ estimates as (
         {{ not_negative('sum(child_count_estimate) filter (where not is_withheld)') }} as child_count_estimate,
         sqrt(sum(power({{ not_negative('interval_high - child_count_estimate') }}, 2)) filter (where not is_withheld))
             as half_width,
-        count(*) filter (where is_withheld) as districts_withheld
+        count(*) filter (where is_withheld) as districts_withheld,
+        {{ every_origin() }} as data_origin
     from {{ ref('fct_child_estimate_government') }}
     where statistic = 'child_count_by_regency'
     group by release, province_code
@@ -83,7 +87,14 @@ select
     round({{ not_negative('estimates.child_count_estimate - estimates.half_width') }}, 1) as child_count_interval_low,
     round(estimates.child_count_estimate + estimates.half_width, 1) as child_count_interval_high,
     round(estimates.half_width / greatest(estimates.child_count_estimate, 1), 4) as child_count_relative_error,
-    estimates.districts_withheld
+    estimates.districts_withheld,
+    -- A province about which nothing is reported is known from the list of regions.
+    coalesce(
+        {{ data_origins([
+            'orphanages.data_origin', 'staff.data_origin', 'children.data_origin', 'incidents.data_origin', 'estimates.data_origin'
+        ]) }},
+        region.data_origin
+    ) as data_origin
 from areas
 left join {{ ref('dim_region') }} as region
     on region.release = areas.release and region.region_code = areas.province_code

@@ -5,7 +5,8 @@ with stories as (
         release,
         campaign_id,
         channel,
-        sum(stories) filter (where is_approved)::bigint as approved_stories
+        sum(stories) filter (where is_approved)::bigint as approved_stories,
+        {{ every_origin() }} as data_origin
     from {{ ref('stg_stories') }}
     group by release, campaign_id, channel
 )
@@ -27,7 +28,8 @@ select
     giving.donors as campaign_donors,
     giving.gifts as campaign_gifts,
     giving.amount as campaign_amount,
-    coalesce(giving.is_withheld, true) as is_giving_withheld
+    coalesce(giving.is_withheld, true) as is_giving_withheld,
+    {{ data_origins(['reach.data_origin', 'giving.data_origin', 'stories.data_origin']) }} as data_origin
 from {{ ref('fct_campaign_reach') }} as reach
 inner join {{ ref('dim_campaign') }} as campaign
     on campaign.release = reach.release and campaign.campaign_id = reach.campaign_id
