@@ -29,10 +29,10 @@ export PYTHONUTF8 := 1
 INSTALLED := $(VENV)/.installed
 INSTALLED_TOOLS := $(VENV)/.installed-tools
 
-.PHONY: help install tools manifest world demo test lint format ui ui-readonly bench docs lock clean clean-data
+.PHONY: help install tools manifest world demo test lint format ui ui-readonly bench bench-privacy docs lock clean clean-data
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nVariables: RELEASE=%s CHILDREN=%s SEED=%s PORT=%s\n' $(RELEASE) $(CHILDREN) $(SEED) $(PORT)
 
 # ── installation ───────────────────────────────────────────────────────────────────────────
@@ -111,6 +111,11 @@ bench: tools manifest ## Measure; prints one JSON object per benchmark
 	@for benchmark in benchmarks/[a-z]*.py; do \
 		[ -e "$$benchmark" ] || continue; $(PYTHON) "$$benchmark" || exit 1; \
 	done
+
+bench-privacy: tools ## Measure the privacy engine alone, up to ten million rows; one JSON object per benchmark
+	@$(PYTHON) benchmarks/anonymise.py 5 0.1 1 10
+	@$(PYTHON) benchmarks/local_recoding.py
+	@$(PYTHON) benchmarks/verify.py
 
 docs: manifest ## Renew what is generated: data dictionary, dbt's sources; and dbt's documentation in dbt_project/target
 	@$(PYTHON) -m merajut_assets.contracts.dictionary

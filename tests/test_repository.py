@@ -124,19 +124,9 @@ def test_every_direct_dependency_is_pinned_within_its_bounds() -> None:
 def test_make_lists_its_targets_and_shell_scripts_parse() -> None:
     """`make` alone is the first thing that a newcomer types."""
     listed = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    for target in [
-        "install",
-        "world",
-        "demo",
-        "test",
-        "lint",
-        "ui",
-        "ui-readonly",
-        "manifest",
-        "bench",
-        "docs",
-        "clean",
-    ]:
+    declared = re.search(r"^\.PHONY:(.*)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert declared is not None
+    for target in declared[1].split():
         assert f"make {target} " in listed
     subprocess.run(["bash", "-n", ".ci/run"], cwd=REPOSITORY, check=True)
     assert (REPOSITORY / ".ci" / "run").stat().st_mode & 0o111
