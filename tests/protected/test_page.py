@@ -19,8 +19,9 @@ from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import Aggregate, StakeholderPolicy, stakeholder_policies
 from merajut_assets.privacy.hierarchy import build_hierarchy
 from merajut_assets.privacy.policy import QuasiIdentifier
+from merajut_assets.privacy.utility import size_bands
 from merajut_assets.protected.assets import build_protected_assets
-from merajut_assets.protected.page import BAR_WIDTH, SHOWN_AT_ONCE, bar_chart, level_names, privacy_page, size_bands
+from merajut_assets.protected.page import BAR_WIDTH, SHOWN_AT_ONCE, bar_chart, level_names, privacy_page
 from merajut_assets.protected.release import examine_stored, read_release, release_dataset
 from resources.lakehouse import Lakehouse
 from tests.protected.conformed_world import RELEASE
