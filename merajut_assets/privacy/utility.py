@@ -317,13 +317,17 @@ def earth_mover(before: Floats, after: Floats) -> float | None:
 
 
 def _association(columns: Sequence[_Column], k: int, step: float) -> dict[str, Any]:
-    before, after = associations([_sides(column, k) for column in columns])
+    before, after = (
+        np.array([[_stepped(figure, step) for figure in row] for row in matrix.tolist()])
+        for matrix in associations([_sides(column, k) for column in columns])
+    )
+    # Of figures that are rounded: which of several changes is the largest rests on single rows otherwise.
     change = np.abs(before - after)
     first, other = sorted(int(place) for place in np.unravel_index(change.argmax(), change.shape))
     return {
         "columns": [column.name for column in columns],
-        "before": [[_stepped(figure, step) for figure in row] for row in before.tolist()],
-        "after": [[_stepped(figure, step) for figure in row] for row in after.tolist()],
+        "before": before.tolist(),
+        "after": after.tolist(),
         "largest_change": _stepped(float(change[first, other]), step),
         "most_changed": [columns[first].name, columns[other].name] if first != other else None,
     }

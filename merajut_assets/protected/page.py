@@ -14,7 +14,7 @@ import html
 import json
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from operator import mul
 from typing import Any
 
@@ -38,9 +38,10 @@ BAR_WIDTH = 180
 LEAST_SHARE = 1e-6
 NOT_RECORDED = "Not recorded."
 
-_SHIFTS = ("total_variation", "jensen_shannon", "earth_mover")
-# Side of one field of a heat map, and strokes of up to so many strengths.
-FIELD, SHADES = 24, 10
+_SHIFTS = {"total_variation": "TV", "jensen_shannon": "JS", "earth_mover": "EM"}
+# Side of one field of a heat map, and from which figures on it is one shade darker.
+FIELD = 24
+SHADES = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 Facts = Mapping[str, Fact]
 Bar = tuple[str, float, str]
@@ -240,7 +241,12 @@ def _information(facts: Facts) -> dict[str, str]:
         (name, *(_told(column.get(figure)) for figure in ("loss", "entropy_lost", *_SHIFTS)))
         for name, column in report["columns"].items()
     ]
-    header = ("Column", "Loss", "Entropy lost", "Total variation", "Jensen-Shannon, bits", "Earth mover")
+    header = ("Column", "Loss", "Entropy", *_SHIFTS.values())
+    note = (
+        "Loss and entropy lost, as a share. What a recipient reconstructs, against the original, rows left out being "
+        "spread over all values: TV total variation, JS Jensen-Shannon divergence in bits, EM earth mover's distance. "
+        f"In steps of {report['steps']['shift']:g}; 0 is the same."
+    )
     shifts = [
         (name, column["total_variation"], _share(column["total_variation"]))
         for name, column in report["columns"].items()
@@ -248,9 +254,9 @@ def _information(facts: Facts) -> dict[str, str]:
     ]
     return {
         "information": _table(("Whole table", "Figure"), whole),
-        "information_columns": _table(header, rows),
-        "association": _associations(between),
+        "information_columns": f"{_table(header, rows)}\n\n{note}",
         "utility_shift": bar_chart("Shift of distributions (total variation)", shifts),
+        "association": _associations(between),
     }
 
 
@@ -258,7 +264,8 @@ def _associations(between: Mapping[str, Any]) -> str:
     names = dict(zip(string.ascii_uppercase, between["columns"], strict=False))
     said = ", ".join(f"{letter} {name}" for letter, name in names.items())
     drawn = heat_map("Association of columns", list(names), between["before"], between["after"])
-    return f"{drawn}\n\n{said}. Cramér's V, darker is stronger: before below the letters, after above."
+    shades = ", ".join(f"{shade:g}" for shade in SHADES)
+    return f"{drawn}\n\nBelow the letters before, above them after: {said}. Darker from a Cramér's V of {shades}."
 
 
 def _told(value: float | None) -> str:
@@ -337,22 +344,29 @@ def heat_map(
     title: str, letters: Sequence[str], below: Sequence[Sequence[float]], above: Sequence[Sequence[float]]
 ) -> str:
     """An image in Markdown of two symmetric matrices (letters, letters) of figures from 0 to 1: one below the diagonal,
-    on which the letters stand, one above it. What rounds to 0 of `SHADES` is left white."""
-    fields: dict[int, list[str]] = {}
+    on which the letters stand, one above it. What is below the first of `SHADES` is left white."""
+    runs: dict[int, str] = {}
     for row in range(len(letters)):
-        for column in range(len(letters)):
-            shade = round(SHADES * (above if column > row else below)[row][column])
-            if row != column and shade:
-                fields.setdefault(min(shade, SHADES), []).append(f"M{column} {row}h0")
+        shades = [
+            0 if row == column else sum(figure >= shade for shade in SHADES)
+            for column, figure in enumerate([*below[row][:row], *above[row][row:]])
+        ]
+        column = 0
+        for shade, run in groupby(shades):
+            length = len(list(run))
+            if shade:
+                runs[shade] = f"{runs.get(shade, '')}M{column} {row}h{length - 1}"
+            column += length
     places = " ".join(str(place) for place in range(len(letters)))
     size = len(letters) * FIELD
-    paths = "".join(f"<path opacity='{shade / SHADES:g}' d='{''.join(drawn)}'/>" for shade, drawn in fields.items())
+    paths = "".join(f"<path opacity='{shade / len(SHADES):g}' d='{drawn}'/>" for shade, drawn in sorted(runs.items()))
     return _image(
         title,
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{size}' height='{size}' "
         f"viewBox='-.5 -.5 {len(letters)} {len(letters)}' style='background:#f3f4f6'>"
         f"<g stroke='#2563eb' stroke-linecap='square'>{paths}</g>"
-        f"<text font-size='.6' text-anchor='middle' x='{places}' y='{places}'>{''.join(letters)}</text></svg>",
+        f"<text font-size='.6' text-anchor='middle' dominant-baseline='central' font-family='sans-serif' "
+        f"x='{places}' y='{places}'>{''.join(letters)}</text></svg>",
     )
 
 
