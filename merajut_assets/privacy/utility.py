@@ -12,9 +12,11 @@ the release can tell.
 
 **What is shown, and why it is harmless.** Figures of whole columns, pairs of columns and the whole table; no value, no
 count of a value or of a cell, and sizes of classes, which are at least k, only as their mean, median, largest and in
-bands. Figures that rest on the original could still tell about a suppressed row to somebody who has the release and
-the figure to many digits. So they are rounded to steps of at least k / rows: what fewer than k rows make of a
-distribution cannot be read from it. Values of fewer than k rows are pooled before associations are measured.
+bands. What rests on the release alone tells no more than the release. What rests on the original, too, could tell
+whoever has the release and the figure with all its digits about the few rows that were left out. So these figures are
+rounded to steps of at least k / rows, which is more than fewer than k rows change in the share of anything, and values
+of fewer than k rows are pooled before associations are measured. That hides a row unless the figure happens to lie
+beside the edge of a step: the report is for those who answer for a release, and no part of it.
 """
 
 from __future__ import annotations
