@@ -394,6 +394,43 @@ def _compare_classes(released: pl.DataFrame, rows: int, told: dict[str, Any], ru
     assert sum(told["class_sizes"]["bands"].values()) == len(sizes)
 
 
+def test_classes_are_counted_in_children_not_rows(folder: Path) -> None:
+    """A child with ten rows would make a class look ten times as safe."""
+    rules = policy(folder, k=2, subject="child")
+    frame = people(60, 2)
+    release = anonymise(frame, rules)
+    twice = pl.concat([frame, frame])
+    doubled = anonymise(twice, rules)
+    told = utility_report(twice, doubled, rules)
+    assert told["class_sizes"] == utility_report(frame, release, rules)["class_sizes"]
+    assert told["average_class"] == pytest.approx(2 * utility_report(frame, release, rules)["average_class"])
+
+
+def test_beside_a_population_the_values_are_those_of_the_frame() -> None:
+    """The population's values are in the hierarchy of the search, and not what a recipient of these rows supposes."""
+    frame = pl.DataFrame({"zipcode": ["1011", "1012", "1021", "1022"] * 5})
+    people = pl.concat([frame, pl.DataFrame({"zipcode": ["9999"] * 30})])
+    rules = Policy.model_validate({"quasi_identifiers": {"zipcode": {"prefix": [4, 0]}}, "k": 6, "k_map": {"k": 6}})
+    release = anonymise(frame, rules, population=people)
+    assert release.report["transformation"] == {"zipcode": 1}
+    told = utility_report(frame, release, rules)
+    assert told["columns"]["zipcode"]["total_variation"] == 0
+    assert told["loss"] == pytest.approx(release.report["loss"])
+
+
+def test_a_text_of_two_levels_means_what_its_level_says() -> None:
+    """`a` is a value, and the beginning of others: published on the level of the values, it covers itself alone."""
+    frame = pl.DataFrame({"code": ["a", "ab", "ac", "b"] * 30})
+    rules = Policy.model_validate({"quasi_identifiers": {"code": {"prefix": [2, 1, 0]}}, "k": 30})
+    told = utility_report(frame, anonymise(frame, rules), rules)
+    assert (told["loss"], told["columns"]["code"]["total_variation"]) == (0, 0)
+    release = anonymise(frame, rules.model_copy(update={"k": 40, "suppression_limit": 0.3}))
+    assert release.report["transformation"] == {"code": 1}
+    # Three quarters are spread over three values, and the rows of b over all four.
+    told = utility_report(frame, release, rules.model_copy(update={"k": 1}))
+    assert told["columns"]["code"]["total_variation"] == pytest.approx(1 / 4 - 1 / 16, abs=told["steps"]["shift"] / 2)
+
+
 # ── properties ───────────────────────────────────────────────────────────────────────────
 
 
