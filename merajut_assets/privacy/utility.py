@@ -34,7 +34,7 @@ from merajut_assets.privacy.association import Floats, Sides, Values, associatio
 from merajut_assets.privacy.counting import Packed, tally
 from merajut_assets.privacy.hierarchy import ANY, UNKNOWN, Codes, Hierarchy, build_hierarchy, ranked_values
 from merajut_assets.privacy.metrics import METRICS
-from merajut_assets.privacy.policy import DataError, Policy, QuasiIdentifier
+from merajut_assets.privacy.policy import DataError, Policy, QuasiIdentifier, TCloseness
 from merajut_assets.privacy.problem import Attribute
 
 # The finest steps in which figures are given; coarser where k is a larger share of the rows.
@@ -42,8 +42,9 @@ SHIFT_STEP = 0.001
 ASSOCIATION_STEP = 0.01
 # Classes are counted in bands that begin at k and double, so many of them.
 SIZE_BANDS = 5
-# Digits of what rests on the release alone; with sixteen, a figure has the shape of an identity number.
-DIGITS = 6
+# Decimals of shares and of means that rest on the release alone: with all of them, a figure can have the shape of an
+# identity or phone number, which is refused in metadata.
+SHARE_DIGITS, MEAN_DIGITS = 6, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ def utility_report(original: pl.DataFrame, release: Release, policy: Policy) -> 
       entropy of the values at the finest permitted level within each exact value (Gionis and Tassa 2009).
       And how far the distribution that a recipient reconstructs is from the original's: `total_variation` (0 to 1),
       `jensen_shannon` (bits, 0 to 1; Lin 1991), and `earth_mover` where values have an order (over ranks, divided by
-      their number - 1, unknown values left out as in `t_closeness`; None elsewhere).
+      their number - 1, unknown values having none; None elsewhere).
     - `association`: of all these `columns` the matrix of Cramér's V `before`, between original values, and `after`,
       as a recipient reconstructs them (see `association`; suppressed rows are in no pair, and a column published as
       `*` hangs together with nothing: 0), the `largest_change` and which pair it is of (`most_changed`; None without).
@@ -119,12 +120,12 @@ def utility_report(original: pl.DataFrame, release: Release, policy: Policy) -> 
     return {
         "rows": counted.rows,
         "suppressed": counted.suppressed,
-        "loss": round(release.report["loss"], DIGITS),
-        "granularity": round(1 - float(np.mean(list(release.report["column_loss"].values()))), DIGITS),
-        "precision": round(1 - METRICS["precision"].of(counted, _attributes(columns)), DIGITS),
+        "loss": round(release.report["loss"], SHARE_DIGITS),
+        "granularity": round(1 - float(np.mean(list(release.report["column_loss"].values()))), SHARE_DIGITS),
+        "precision": round(1 - METRICS["precision"].of(counted, _attributes(columns)), SHARE_DIGITS),
         "discernibility": int(discernibility),
-        "discernibility_share": round(discernibility / counted.rows**2, DIGITS),
-        "average_class": round(METRICS["aecs"].of(counted, ()), DIGITS),
+        "discernibility_share": round(discernibility / counted.rows**2, SHARE_DIGITS),
+        "average_class": round(METRICS["aecs"].of(counted, ()), MEAN_DIGITS),
         "class_sizes": _class_sizes(published, columns, policy),
         "columns": {
             column.name: {"role": column.role, **lost, **_shift(column, counted.suppressed, steps["shift"])}
@@ -157,9 +158,7 @@ def _columns(original: pl.DataFrame, published: pl.DataFrame, release: Release, 
         for name, spec in policy.quasi_identifiers.items()
     ]
     for name, rule in policy.sensitive.items():
-        close = rule.t_closeness
-        order = None if close is None or close.order is None else [str(value) for value in close.order]
-        columns.append(_as_it_is(original.get_column(name), published.get_column(name), "sensitive", order))
+        columns.append(_as_it_is(original.get_column(name), published.get_column(name), "sensitive", rule.t_closeness))
     for name in policy.exact:
         columns.append(_as_it_is(original.get_column(name), published.get_column(name), "exact", None))
     return columns
@@ -221,14 +220,16 @@ def _order_of_leaves(hierarchy: Hierarchy, spec: QuasiIdentifier) -> Codes | Non
     return np.asarray(ascending[known[ascending]])
 
 
-def _as_it_is(original: pl.Series, published: pl.Series, role: str, order: Sequence[str] | None) -> _Column:
+def _as_it_is(original: pl.Series, published: pl.Series, role: str, closeness: TCloseness | None) -> _Column:
     values, numbers = ranked_values(pl.concat([original, published]))
     before, after = numbers[: len(original)], numbers[len(original) :]
     ranks = None
-    if order is not None:
+    is_ordered = closeness is not None and closeness.kind == "ordered"
+    if closeness is not None and closeness.order is not None:
+        order = [str(value) for value in closeness.order]
         places = values.cast(pl.String).replace_strict(order, list(range(len(order))), default=None)
         ranks = places.arg_sort(nulls_last=True).to_numpy().astype(np.int64)[: len(places) - places.null_count()]
-    elif values.dtype.is_numeric() or values.dtype.is_temporal():
+    elif is_ordered or values.dtype.is_numeric() or values.dtype.is_temporal():
         ranks = np.arange(len(values) - values.null_count())
     same = np.arange(len(values))
     return _Column(
@@ -262,7 +263,7 @@ def _lost(columns: Sequence[_Column], release: Release, step: float) -> Iterator
             continue
         whole = _entropy([column.finest, *(other.values for other in exact)]) - within
         share = bits[column.name] / whole if whole > 0 else 0.0
-        loss = round(release.report["column_loss"][column.name], DIGITS)
+        loss = round(release.report["column_loss"][column.name], SHARE_DIGITS)
         yield {"loss": loss, "entropy_lost": _stepped(min(max(share, 0.0), 1.0), step)}
 
 
@@ -361,7 +362,7 @@ def _class_sizes(published: pl.DataFrame, columns: Sequence[_Column], policy: Po
         sizes = members.group_by("class").len().get_column("len")
     counts = sizes.to_numpy()
     return {
-        "mean": round(float(counts.mean()), DIGITS) if len(counts) else 0.0,
+        "mean": round(float(counts.mean()), MEAN_DIGITS) if len(counts) else 0.0,
         "median": float(np.median(counts)) if len(counts) else 0.0,
         "largest": int(counts.max(initial=0)),
         "bands": dict(size_bands(sizes, policy.k)),

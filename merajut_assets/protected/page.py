@@ -232,9 +232,9 @@ def _information(facts: Facts) -> dict[str, str]:
         ("Loss (0 nothing, 1 all)", _figure(report["loss"])),
         ("Granularity (1 as before, 0 nothing)", _figure(report["granularity"])),
         ("Precision (1 as before, 0 nothing)", _figure(report["precision"])),
-        ("Discernibility (sum of squared class sizes)", str(report["discernibility"])),
-        ("The same as a share of pairs of rows", _share(report["discernibility_share"])),
-        ("Class: mean, median, largest", f"{sizes['mean']:.1f}, {sizes['median']:g}, {sizes['largest']}"),
+        ("Discernibility: pairs of rows not told apart", _share(report["discernibility_share"])),
+        ("Average class, rows left out being one", f"{report['average_class']:g}"),
+        ("Class: mean, median, largest", f"{sizes['mean']:g}, {sizes['median']:g}, {sizes['largest']}"),
         ("Association of two columns, largest change", changed),
     ]
     rows = [

@@ -387,9 +387,9 @@ def _compare_classes(released: pl.DataFrame, rows: int, told: dict[str, Any], ru
     sizes = sorted(Counter(released.select(rules.class_columns).iter_rows()).values())
     gone = rows - released.height
     assert told["discernibility"] == sum(size**2 for size in sizes) + gone * rows
-    assert told["average_class"] == pytest.approx(rows / (len(sizes) + (gone > 0)), abs=1e-6)
+    assert told["average_class"] == pytest.approx(rows / (len(sizes) + (gone > 0)), abs=0.005)
     assert told["class_sizes"]["largest"] == sizes[-1]
-    assert told["class_sizes"]["mean"] == pytest.approx(released.height / len(sizes), abs=1e-6)
+    assert told["class_sizes"]["mean"] == pytest.approx(released.height / len(sizes), abs=0.005)
     assert told["class_sizes"]["median"] == float(np.median(sizes))
     assert sum(told["class_sizes"]["bands"].values()) == len(sizes)
 
@@ -403,7 +403,7 @@ def test_classes_are_counted_in_children_not_rows(folder: Path) -> None:
     doubled = anonymise(twice, rules)
     told = utility_report(twice, doubled, rules)
     assert told["class_sizes"] == utility_report(frame, release, rules)["class_sizes"]
-    assert told["average_class"] == pytest.approx(2 * utility_report(frame, release, rules)["average_class"])
+    assert told["average_class"] == pytest.approx(2 * utility_report(frame, release, rules)["average_class"], abs=0.02)
 
 
 def test_beside_a_population_the_values_are_those_of_the_frame() -> None:
@@ -643,7 +643,13 @@ def test_sensitive_columns_have_the_order_of_the_policy() -> None:
     told = utility_report(frame, partial, rules)["columns"]["grade"]
     third = 10 / 3
     moved = (third / 60 + abs(40 + 2 * third + 10 - 50) / 60) / 2
-    assert told["earth_mover"] == pytest.approx(moved, abs=told["total_variation"] / 2)
+    assert told["earth_mover"] == pytest.approx(moved, abs=0.01)
+    # Without a list of values the order is the alphabet's, as for the distance of the classes: high, low, middle.
+    ordered["t_closeness"].pop("order")
+    alphabetical = Policy.model_validate({**rules.model_dump(), "sensitive": {"grade": ordered}})
+    told = utility_report(frame, partial, alphabetical)["columns"]["grade"]
+    moved = ((10 - third) / 60 + third / 60) / 2
+    assert told["earth_mover"] == pytest.approx(moved, abs=0.01)
 
 
 # ── what must not be told ────────────────────────────────────────────────────────────────

@@ -134,9 +134,10 @@ def test_every_figure_of_the_utility_report_is_on_the_page(
     shown = " ".join(cell for row in _cells(page["information"]).values() for cell in row)
     for figure in (report["loss"], report["granularity"], report["precision"]):
         assert f"{figure:.3g}" in shown
-    assert str(report["discernibility"]) in shown
+    assert f"{100 * report['discernibility_share']:.3g} %" in shown
+    assert f"{report['average_class']:g}" in shown
     sizes = report["class_sizes"]
-    assert f"{sizes['mean']:.1f}, {sizes['median']:g}, {sizes['largest']}" in shown
+    assert f"{sizes['mean']:g}, {sizes['median']:g}, {sizes['largest']}" in shown
     assert f"{report['association']['largest_change']:g}" in shown
     rows = _cells(page["information_columns"])
     assert set(rows) == {*privacy.class_columns, *privacy.sensitive} == set(report["columns"])
