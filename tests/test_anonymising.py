@@ -81,6 +81,8 @@ def test_adult_is_anonymised_verified_and_judged(tmp_path: Path) -> None:
     assert written["loss"] == pytest.approx(reference["value"], abs=1e-8)
     assert written["suppressed"] == reference["suppressed"]
     assert written["columns_left_out"] == ["occupation"]
+    assert written["utility"]["loss"] == pytest.approx(written["loss"], abs=1e-6)
+    assert set(written["utility"]["columns"]) == set(EIGHT)
     assert written["verified"]["k"] == written["min_class"] >= 5
     release = pl.read_csv(out, separator=";", infer_schema=False)
     assert release.columns == [name for name in pl.read_csv(TABLE, separator=";").columns if name in EIGHT]
@@ -132,6 +134,21 @@ def test_numbers_and_days_in_a_csv_are_read_as_the_policy_needs_them(small: Path
     )
     assert kept.returncode == 0, kept.stderr
     assert pl.read_parquet(out).columns == ["age", "birth", "reason", "name"]
+
+
+def test_the_report_says_what_the_release_has_kept_and_nothing_about_a_row(small: Path) -> None:
+    """Who only wants the release does not wait for it."""
+    folder = small.parent
+    out, report = folder / "release.csv", folder / "report.json"
+    plain = anonymising.anonymise_file(small, folder / "small.yaml", anonymising.Targets(out), ";")
+    assert "utility" not in plain
+    anonymising.anonymise_file(small, folder / "small.yaml", anonymising.Targets(out, report, True), ";", ["name"])
+    written = json.loads(report.read_text())["utility"]
+    assert (written["rows"], written["suppressed"]) == (6, 0)
+    assert set(written["columns"]) == {"age", "birth", "reason"} == set(written["association"]["columns"])
+    assert written["columns"]["birth"]["loss"] == 1
+    assert SECRET not in report.read_text()
+    assert "2015" not in report.read_text()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,16 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.command.exits import BadInput, NoSolution, ProblemFound
-from merajut_assets.privacy import DataError, Policy, PolicyError, VerificationError, anonymise, assess_risk, verify
+from merajut_assets.privacy import (
+    DataError,
+    Policy,
+    PolicyError,
+    VerificationError,
+    anonymise,
+    assess_risk,
+    utility_report,
+    verify,
+)
 from merajut_assets.privacy.certificate import verify_certificate
 from merajut_assets.privacy.hierarchy import read_hierarchy
 from merajut_assets.privacy.requirements import Verdict, judge
@@ -60,7 +69,8 @@ def anonymise_file(
 
     Only the columns that the policy names are written, but not the subject's, and those to `keep`: a
     column that nobody has judged is left out, and named in the report (`columns_left_out`). The report
-    also holds the verifier's facts (`verified`).
+    also holds the verifier's facts (`verified`) and, where it is written to a file, what the release has kept
+    (`utility`).
 
     Raises NoSolution when the policy cannot be met; nothing is written then. BadInput as everywhere.
     """
@@ -79,6 +89,8 @@ def anonymise_file(
     written = release.frame.select(name for name in release.frame.columns if name in named)
     left_out = [name for name in frame.columns if name not in named]
     report = {**release.report, "columns_left_out": left_out, **_verified(verdict)}
+    if targets.report is not None:
+        report["utility"] = utility_report(frame, release, policy)
     _write(written, report, targets, separator)
     return report
 

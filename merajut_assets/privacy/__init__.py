@@ -8,6 +8,7 @@ from merajut_assets.privacy.anonymise import Release, anonymise
 from merajut_assets.privacy.certificate import verify_certificate
 from merajut_assets.privacy.policy import DataError, Policy, PolicyError
 from merajut_assets.privacy.risk import assess_risk
+from merajut_assets.privacy.utility import utility_report
 from merajut_assets.privacy.verify import VerificationError, verify, verify_join
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "VerificationError",
     "anonymise",
     "assess_risk",
+    "utility_report",
     "verify",
     "verify_certificate",
     "verify_join",

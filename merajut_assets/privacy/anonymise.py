@@ -37,10 +37,12 @@ NONE = -1
 @dataclass(frozen=True)
 class Release:
     """`frame`: the published rows, or None when the policy has no solution. `report`: figures only,
-    never a value of the data; safe to log and to attach as metadata."""
+    never a value of the data; safe to log and to attach as metadata. `tally`: what every metric of the release is
+    computed from; None without a solution."""
 
     frame: pl.DataFrame | None
     report: dict[str, Any]
+    tally: Tally | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +115,15 @@ def anonymise(
     except LatticeTooLarge as error:
         raise PolicyError(str(error)) from None
     clock.lap("search")
-    report = _report(policy, counted.hierarchies, counted.parts, outcomes)
+    whole = _whole(outcomes)
+    report = _report(policy, counted.hierarchies, counted.parts, outcomes, whole)
     published = None
     if report["solution"]:
         published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes])
     report["certificate"] = certify(report, policy, frame, digest_key) if history is None else None
     clock.lap("publish")
     report.update(seconds=clock.total(), seconds_by_step=clock.laps)
-    return Release(published, report)
+    return Release(published, report, whole if published is not None else None)
 
 
 class _Clock:
@@ -214,8 +217,21 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
 # ── reporting ────────────────────────────────────────────────────────────────────────────────
 
 
+def _whole(outcomes: Sequence[_Outcome]) -> Tally | None:
+    """The tally of all partitions that have a solution."""
+    whole = None
+    for outcome in outcomes:
+        if outcome.tally is not None:
+            whole = outcome.tally if whole is None else whole + outcome.tally
+    return whole
+
+
 def _report(
-    policy: Policy, hierarchies: dict[str, Hierarchy], parts: Sequence[Part], outcomes: Sequence[_Outcome]
+    policy: Policy,
+    hierarchies: dict[str, Hierarchy],
+    parts: Sequence[Part],
+    outcomes: Sequence[_Outcome],
+    whole: Tally | None,
 ) -> dict[str, Any]:
     parted = [_part_report(policy, part, outcome) for part, outcome in zip(parts, outcomes, strict=True)]
     rows = sum(part["rows"] for part in parted)
@@ -243,15 +259,11 @@ def _report(
         "remark": "; ".join(dict.fromkeys(part["remark"] for part in parted if part["remark"])) or None,
         "partitions": parted,
     }
-    tallies = [outcome.tally for outcome in outcomes if outcome.tally is not None]
-    if not solved or not tallies:
+    if not solved or whole is None:
         failed = [part for part in parted if not part["solution"]]
         report["reason"] = "; ".join(filter(None, [explain(failed, len(parted)), report["remark"]]))
         report["feasible_with"] = failed[0]["feasible_with"] if failed else {}
         return report
-    whole = tallies[0]
-    for other in tallies[1:]:
-        whole = whole + other
     attributes = parts[0].problem.attributes
     report["transformation"] = {name: max(part["transformation"][name] for part in parted) for name in hierarchies}
     report["loss"] = METRICS["loss"].of(whole, [attribute.unweighted() for attribute in attributes])

@@ -3,6 +3,7 @@
 No postponed annotations here: Dagster reads that of the context at run time.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.consistency import check_datasets
 from merajut_assets.protected.page import privacy_page
-from merajut_assets.protected.pipeline import PRIVACY_STEPS, Evidence, entities_of
+from merajut_assets.protected.pipeline import PRIVACY_STEPS, UTILITY_REPORT, Evidence, entities_of
 from merajut_assets.protected.release import examine_stored, read_release, release_dataset, table_of
 from partitions import release_partitions
 from resources.facts import Fact
@@ -51,7 +52,9 @@ def _asset(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetsDefin
         page = privacy_page(contract, policy, facts, stored)
         # Dagster shows metadata in this order.
         shown = {name: dg.MetadataValue.md(text) for name, text in page.items()}
-        own = {"privacy_step": step.value, "dagster/row_count": facts["rows"], **_short_digests(facts)}
+        own: dict[str, Any] = {"privacy_step": step.value, "dagster/row_count": facts["rows"], **_short_digests(facts)}
+        if isinstance(recorded := facts.get(UTILITY_REPORT), str):
+            own[UTILITY_REPORT] = dg.MetadataValue.json(json.loads(recorded))
         rest = {name: value for name, value in facts.items() if name not in {*shown, "inputs"}}
         return dg.MaterializeResult(metadata={**shown, **rest, **own})
 

@@ -11,9 +11,12 @@ it strips HTML from Markdown but lets images with their content in the address p
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
+import json
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, groupby
 from operator import mul
+from typing import Any
 
 import polars as pl
 
@@ -23,17 +26,22 @@ from merajut_assets.policies.stakeholder import Aggregate, Microdata, Stakeholde
 from merajut_assets.privacy.hierarchy import ANY, read_hierarchy
 from merajut_assets.privacy.policy import Policy, QuasiIdentifier, Sensitive
 from merajut_assets.privacy.requirements import questions
-from merajut_assets.protected.pipeline import subject_column
+from merajut_assets.privacy.utility import size_bands
+from merajut_assets.protected.pipeline import UTILITY_REPORT, subject_column
 from resources.facts import Fact
 
 SHOWN_AT_ONCE = 1000
 # The requirements ask for a risk of re-identification below this.
 REQUIRED_RISK = 0.001
-# Classes are counted in bands that begin at k and double, so many of them.
-SIZE_BANDS = 5
 BAR_WIDTH = 180
 # Smaller shares are not written out; the metadata has the figure itself.
 LEAST_SHARE = 1e-6
+NOT_RECORDED = "Not recorded."
+
+_SHIFTS = {"total_variation": "TV", "jensen_shannon": "JS", "earth_mover": "EM"}
+# Side of one field of a heat map, and from which figures on it is one shade darker.
+FIELD = 24
+SHADES = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 Facts = Mapping[str, Fact]
 Bar = tuple[str, float, str]
@@ -56,8 +64,9 @@ def privacy_page(
 
     `facts`: those with which the release was stored; what an older one lacks is shown as not recorded. `stored`: its
     rows, of which only the sizes of classes are shown. Of rows about persons there are `policy`, `policy_columns`,
-    `levels`, `reached`, `risk`, `utility_columns`, `utility_classes` and `utility_rows`; of figures about groups
-    `policy`, `reached` and `utility_rows`; of open data `policy`.
+    `levels`, `reached`, `risk`, `information`, `information_columns`, `association`, `utility_columns`,
+    `utility_shift`, `utility_classes` and `utility_rows`; of figures about groups `policy`, `reached` and
+    `utility_rows`; of open data `policy`.
     """
     dataset = policy.datasets[contract.name]
     if isinstance(dataset, Microdata):
@@ -67,6 +76,7 @@ def privacy_page(
             "levels": _levels(dataset.privacy, facts),
             "reached": _reached(dataset.privacy, facts),
             "risk": _risk(dataset, facts),
+            **_information(facts),
             **_utility(contract, dataset.privacy, facts, stored),
         }
     if isinstance(dataset, Aggregate):
@@ -209,6 +219,59 @@ def _risk(dataset: Microdata, facts: Facts) -> str:
 # ── what is left ─────────────────────────────────────────────────────────────────────────
 
 
+def _information(facts: Facts) -> dict[str, str]:
+    """The release's utility report (see `privacy.utility`): as a whole, by column, and by pairs of columns."""
+    if not isinstance(recorded := facts.get(UTILITY_REPORT), str):
+        return dict.fromkeys(("information", "information_columns", "association", "utility_shift"), NOT_RECORDED)
+    report = json.loads(recorded)
+    sizes, between = report["class_sizes"], report["association"]
+    changed = f"{between['largest_change']:g}"
+    if between["most_changed"]:
+        changed += f" ({' × '.join(between['most_changed'])})"
+    whole = [
+        ("Loss (0 nothing, 1 all)", _figure(report["loss"])),
+        ("Granularity (1 as before, 0 nothing)", _figure(report["granularity"])),
+        ("Precision (1 as before, 0 nothing)", _figure(report["precision"])),
+        ("Discernibility: pairs of rows not told apart", _share(report["discernibility_share"])),
+        ("Average class, rows left out being one", f"{report['average_class']:g}"),
+        ("Class: mean, median, largest", f"{sizes['mean']:g}, {sizes['median']:g}, {sizes['largest']}"),
+        ("Association of two columns, largest change", changed),
+    ]
+    rows = [
+        (name, *(_told(column.get(figure)) for figure in ("loss", "entropy_lost", *_SHIFTS)))
+        for name, column in report["columns"].items()
+    ]
+    header = ("Column", "Loss", "Entropy", *_SHIFTS.values())
+    note = (
+        "Loss and entropy lost, as a share. What a recipient reconstructs, against the original, rows left out being "
+        "spread over all values: TV total variation, JS Jensen-Shannon divergence in bits, EM earth mover's distance. "
+        f"In steps of {report['steps']['shift']:g}; 0 is the same."
+    )
+    shifts = [
+        (name, column["total_variation"], _share(column["total_variation"]))
+        for name, column in report["columns"].items()
+        if column["role"] == "quasi_identifier"
+    ]
+    return {
+        "information": _table(("Whole table", "Figure"), whole),
+        "information_columns": f"{_table(header, rows)}\n\n{note}",
+        "utility_shift": bar_chart("Shift of distributions (total variation)", shifts),
+        "association": _associations(between),
+    }
+
+
+def _associations(between: Mapping[str, Any]) -> str:
+    names = dict(zip(string.ascii_uppercase, between["columns"], strict=False))
+    said = ", ".join(f"{letter} {name}" for letter, name in names.items())
+    drawn = heat_map("Association of columns", list(names), between["before"], between["after"])
+    shades = ", ".join(f"{shade:g}" for shade in SHADES)
+    return f"{drawn}\n\nBelow the letters before, above them after: {said}. Darker from a Cramér's V of {shades}."
+
+
+def _told(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
 def _utility(contract: TableContract, privacy: Policy, facts: Facts, stored: pl.DataFrame) -> dict[str, str]:
     losses = {name: facts.get(f"column_loss_{name}") for name in privacy.quasi_identifiers}
     known = {name: float(loss) for name, loss in losses.items() if isinstance(loss, int | float)}
@@ -223,22 +286,10 @@ def _utility(contract: TableContract, privacy: Policy, facts: Facts, stored: pl.
     erased = _count(facts.get("subjects")) - sum(count for _, count in left)
     left += [("erased since", erased)] if erased > 0 else []
     return {
-        "utility_columns": bar_chart("Information kept per column", kept) if kept else "Not recorded.",
+        "utility_columns": bar_chart("Information kept per column", kept) if kept else NOT_RECORDED,
         "utility_classes": bar_chart("Classes by persons in them", _proportions(bands)),
         "utility_rows": bar_chart("Persons", _proportions(left)),
     }
-
-
-def size_bands(sizes: pl.Series, k: int) -> Iterator[tuple[str, int]]:
-    """How many classes have how many persons, in bands that begin at k and double; the last one is open.
-
-    A band of classes below k is there only if there is such a class, which no release has."""
-    edges = [k * 2**number for number in range(SIZE_BANDS)]
-    if below := int((sizes < k).sum()):
-        yield f"below {k}", below
-    for low, high in pairwise(edges):
-        yield f"{low} to {high - 1}", int(sizes.is_between(low, high - 1).sum())
-    yield f"{edges[-1]} or more", int((sizes >= edges[-1]).sum())
 
 
 # ── figures about groups ─────────────────────────────────────────────────────────────────
@@ -285,11 +336,45 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> str:
         f"<text>{''.join(label)}</text><g stroke-width='14'><path stroke='#e5e7eb' d='{''.join(track)}'/>"
         f"<path stroke='#2563eb' d='{''.join(filled)}'/></g></svg>"
     )
+    said = "; ".join(f"{name} {figure}" for name, _, figure in bars)
+    return _image(f"{title}: {said}", svg)
+
+
+def heat_map(
+    title: str, letters: Sequence[str], below: Sequence[Sequence[float]], above: Sequence[Sequence[float]]
+) -> str:
+    """An image in Markdown of two symmetric matrices (letters, letters) of figures from 0 to 1: one below the diagonal,
+    on which the letters stand, one above it. What is below the first of `SHADES` is left white."""
+    runs: dict[int, str] = {}
+    for row in range(len(letters)):
+        shades = [
+            0 if row == column else sum(figure >= shade for shade in SHADES)
+            for column, figure in enumerate([*below[row][:row], *above[row][row:]])
+        ]
+        column = 0
+        for shade, run in groupby(shades):
+            length = len(list(run))
+            if shade:
+                runs[shade] = f"{runs.get(shade, '')}M{column} {row}h{length - 1}"
+            column += length
+    places = " ".join(str(place) for place in range(len(letters)))
+    size = len(letters) * FIELD
+    paths = "".join(f"<path opacity='{shade / len(SHADES):g}' d='{drawn}'/>" for shade, drawn in sorted(runs.items()))
+    return _image(
+        title,
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{size}' height='{size}' "
+        f"viewBox='-.5 -.5 {len(letters)} {len(letters)}' style='background:#f3f4f6'>"
+        f"<g stroke='#2563eb' stroke-linecap='square'>{paths}</g>"
+        f"<text font-size='.6' text-anchor='middle' dominant-baseline='central' font-family='sans-serif' "
+        f"x='{places}' y='{places}'>{''.join(letters)}</text></svg>",
+    )
+
+
+def _image(said: str, svg: str) -> str:
     # What would end the address or be read as a part of it; `%` first.
     for sign in "%<>#":
         svg = svg.replace(sign, f"%{ord(sign):02X}")
-    said = "; ".join(f"{name} {figure}" for name, _, figure in bars)
-    return f"![{title}: {said}](<data:image/svg+xml,{svg}>)"
+    return f"![{said}](<data:image/svg+xml,{svg}>)"
 
 
 def _proportions(counts: Sequence[tuple[str, int]]) -> list[Bar]:

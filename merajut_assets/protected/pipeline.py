@@ -28,6 +28,7 @@ from merajut_assets.privacy.pseudonym import pseudonyms
 from merajut_assets.privacy.requirements import questions
 from merajut_assets.privacy.risk import exceeds
 from merajut_assets.privacy.steps import PrivacyStep
+from merajut_assets.privacy.utility import utility_report
 from merajut_assets.privacy.verify import check, verify
 from merajut_assets.protected.care import reporting_dates
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY, UsableRows, usable_rows
@@ -44,6 +45,8 @@ PRIVACY_STEPS = {
     "open": PrivacyStep.DROP,
 }
 WITHHELD = "is_withheld"
+# The fact under which a release keeps its utility report, as JSON.
+UTILITY_REPORT = "utility_report"
 # The unit by which a contract declares a figure about groups to be a share of them.
 SHARE_UNIT = "ratio"
 # Sums of one person's parts are compared between releases at this many digits: their order is not fixed.
@@ -99,7 +102,7 @@ def protect(
     `publication`. `memory`: what earlier child-level releases of this dataset showed.
 
     The report holds `rows_in`, `excluded`, `rows`, `suppressed`, and by kind of dataset `k`, `l`, `t_…`,
-    `classes`, `transformation`, `finest_transformation`, `loss`, `column_loss`, `withheld_parts`,
+    `classes`, `transformation`, `finest_transformation`, `loss`, `column_loss`, `utility`, `withheld_parts`,
     `withheld_rows`, `reporting_dates`, `candidates` and `left_out_beside_history` (with a memory), `risk`,
     `cells_withheld_small`, `cells_withheld_small_change`, `shares_withheld`, `publications_compared`.
     Raises PrivacyRefused when a requirement cannot be met, and DataError when rows do not fit the policy.
@@ -218,6 +221,7 @@ def _microdata(
         },
         "loss": release.report["loss"],
         "column_loss": dict(release.report["column_loss"]),
+        "utility": utility_report(basis, release, policy),
         "withheld_parts": withheld,
         "withheld_rows": named.height - release.report["rows"],
         **{name: release.report[name] for name in beside if name in release.report},

@@ -38,6 +38,7 @@ from merajut_assets.protected.contributors import (
 from merajut_assets.protected.memory import memory_of, not_remembered, together
 from merajut_assets.protected.origins import all_origins
 from merajut_assets.protected.pipeline import (
+    UTILITY_REPORT,
     WITHHELD,
     Evidence,
     PrivacyRefused,
@@ -286,9 +287,14 @@ def _classes_digest(
 
 def flat_facts(result: ProtectedResult) -> dict[str, Fact]:
     """A result's report and exclusions as plain facts: `level_sex`, `l_abuse_type`, `risk_linkage_share_right`,
-    `excluded_child_no_consent`."""
+    `excluded_child_no_consent`; and as one of them, in JSON, `utility_report`."""
     prefixes = {"transformation": "level", "finest_transformation": "finest_level", "reporting_dates": "reporting_date"}
-    facts = _flat({prefixes.get(name, name): value for name, value in result.report.items()})
+    report = {prefixes.get(name, name): value for name, value in result.report.items() if name != "utility"}
+    facts = _flat(report)
+    if "utility" in result.report:
+        # A sum of squares is long enough to have the shape of a phone number; its share of rows² tells the same.
+        told = {name: value for name, value in result.report["utility"].items() if name != "discernibility"}
+        facts[UTILITY_REPORT] = json.dumps(told, allow_nan=False)
     for entity, reasons in result.excluded.items():
         facts.update({f"excluded_{entity}_{reason}": rows for reason, rows in reasons.items()})
     return facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -19,8 +20,19 @@ from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import Aggregate, StakeholderPolicy, stakeholder_policies
 from merajut_assets.privacy.hierarchy import build_hierarchy
 from merajut_assets.privacy.policy import QuasiIdentifier
+from merajut_assets.privacy.utility import size_bands
 from merajut_assets.protected.assets import build_protected_assets
-from merajut_assets.protected.page import BAR_WIDTH, SHOWN_AT_ONCE, bar_chart, level_names, privacy_page, size_bands
+from merajut_assets.protected.page import (
+    BAR_WIDTH,
+    NOT_RECORDED,
+    SHADES,
+    SHOWN_AT_ONCE,
+    bar_chart,
+    heat_map,
+    level_names,
+    privacy_page,
+)
+from merajut_assets.protected.pipeline import UTILITY_REPORT, entities_of
 from merajut_assets.protected.release import examine_stored, read_release, release_dataset
 from resources.lakehouse import Lakehouse
 from tests.protected.conformed_world import RELEASE
@@ -109,6 +121,36 @@ def test_the_loss_is_the_geometric_mean_of_the_columns(
     assert math.prod(lost) ** (1 / len(lost)) - 1 == pytest.approx(facts["loss"])
 
 
+@pytest.mark.parametrize(("policy", "name"), MICRODATA, ids=lambda value: getattr(value, "stakeholder", value))
+def test_every_figure_of_the_utility_report_is_on_the_page(
+    lakehouse: Lakehouse, policy: StakeholderPolicy, name: str
+) -> None:
+    """Compliance staff must see what protection has cost without opening the metadata one by one."""
+    _, facts, page = _page_of(lakehouse, policy, name)
+    report = json.loads(str(facts[UTILITY_REPORT]))
+    privacy = policy.microdata[name].privacy
+    assert report["loss"] == pytest.approx(facts["loss"], abs=1e-6)
+    assert report["rows"] - report["suppressed"] == facts["rows"]
+    shown = " ".join(cell for row in _cells(page["information"]).values() for cell in row)
+    for figure in (report["loss"], report["granularity"], report["precision"]):
+        assert f"{figure:.3g}" in shown
+    assert f"{100 * report['discernibility_share']:.3g} %" in shown
+    assert f"{report['average_class']:g}" in shown
+    sizes = report["class_sizes"]
+    assert f"{sizes['mean']:g}, {sizes['median']:g}, {sizes['largest']}" in shown
+    assert f"{report['association']['largest_change']:g}" in shown
+    rows = _cells(page["information_columns"])
+    assert set(rows) == {*privacy.class_columns, *privacy.sensitive} == set(report["columns"])
+    for column, told in report["columns"].items():
+        figures = ("loss", "entropy_lost", "total_variation", "jensen_shannon", "earth_mover")
+        assert rows[column] == ["–" if told.get(name) is None else f"{told[name]:.3g}" for name in figures]
+    said, _ = _drawn(page["utility_shift"])
+    for column in privacy.quasi_identifiers:
+        assert f"{column} {100 * report['columns'][column]['total_variation']:.3g} %" in said
+    assert page["association"].startswith("![Association of columns](<data:image/svg+xml,")
+    assert all(column in page["association"] for column in report["columns"])
+
+
 def test_the_reading_of_the_requirement_is_told_where_it_is_shown(lakehouse: Lakehouse) -> None:
     """0.1 % cannot be 1 / k; whoever reads it must see which attacker is meant, and the other beside it."""
     _, facts, page = _page_of(lakehouse, GOVERNMENT, "child_summary")
@@ -132,6 +174,28 @@ def test_no_value_of_a_row_is_on_a_page(lakehouse: Lakehouse, policy: Stakeholde
     assert privacy_page(contract, policy, facts, renamed) == page  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("policy", "name"), MICRODATA, ids=lambda value: getattr(value, "stakeholder", value))
+def test_nothing_that_the_small_world_says_of_a_person_is_on_a_page(
+    lakehouse: Lakehouse, entities: Mapping[str, pl.DataFrame], policy: StakeholderPolicy, name: str
+) -> None:
+    """The utility report is made from the rows before they are anonymised, and their values must not travel in it."""
+    contract, facts, page = _page_of(lakehouse, policy, name)
+    stored = read_release(lakehouse.lake, contract, RELEASE)
+    told = f"{' '.join(unquote(entry) for entry in page.values())} {facts[UTILITY_REPORT]}"
+    words = {word.strip(".()*“”") for word in re.findall(r"[^\s|,;:'\"<>]+", told)}
+    values = {value for column in stored.select(pl.col(pl.String)) for value in column.drop_nulls().unique()}
+    for entity in (entities[source] for source in entities_of(contract)):
+        people = [column for column in entity.columns if column.endswith("_token")]
+        texts = entity.select(pl.col(pl.String)).columns if people else []
+        values |= {value for column in texts for value in entity.get_column(column).drop_nulls().unique()}
+    # What a policy says of columns is no value of a row, nor are the names of columns and levels.
+    promised = set(
+        re.findall(r"[\w-]+", f"{page['policy']} {page['policy_columns']} {page['levels']} {page['reached']}")
+    )
+    assert len(values) > 100
+    assert {value for value in values if len(value) > 2} & words <= promised
+
+
 @pytest.mark.parametrize("name", [name for name, one in GOVERNMENT.datasets.items() if isinstance(one, Aggregate)])
 def test_a_page_about_groups_tells_k_and_what_was_withheld(lakehouse: Lakehouse, name: str) -> None:
     contract, facts, page = _page_of(lakehouse, GOVERNMENT, name)
@@ -148,9 +212,14 @@ def test_a_page_about_groups_tells_k_and_what_was_withheld(lakehouse: Lakehouse,
 def test_what_an_older_release_did_not_record_is_named(lakehouse: Lakehouse) -> None:
     """A release is written once: later versions must not show a figure for one that never had it."""
     contract, facts, _ = _page_of(lakehouse, GOVERNMENT, "child_summary")
-    old = {name: value for name, value in facts.items() if not name.startswith(("column_loss", "level", "risk", "k"))}
+    old = {
+        name: value
+        for name, value in facts.items()
+        if not name.startswith(("column_loss", "level", "risk", "k", "utility"))
+    }
     page = privacy_page(contract, GOVERNMENT, old, read_release(lakehouse.lake, contract, RELEASE))  # type: ignore[arg-type]
-    assert page["utility_columns"] == "Not recorded."
+    for entry in ("utility_columns", "utility_shift", "information", "information_columns", "association"):
+        assert page[entry] == NOT_RECORDED
     assert all(row[0] == "not recorded" for row in _cells(page["levels"]).values())
     assert _cells(page["reached"])["k"][1] == "not recorded"
 
@@ -204,6 +273,29 @@ def test_a_chart_shows_each_bar_by_its_label_and_length(bars: list[tuple[str, fl
     assert [int(length) for length in lengths] == [round(BAR_WIDTH * min(max(length, 0), 1)) for _, length, _ in bars]
 
 
+@given(size=st.integers(1, 9), data=st.data())
+def test_a_heat_map_shows_one_matrix_below_the_letters_and_one_above(size: int, data: st.DataObject) -> None:
+    """Before and after changed places would show a loss as a gain."""
+    figures = st.lists(st.lists(st.floats(0, 1), min_size=size, max_size=size), min_size=size, max_size=size)
+    below, above = data.draw(figures), data.draw(figures)
+    letters = "ABCDEFGHI"[:size]
+    address = re.search(r"\(<data:image/svg\+xml,([^<>]*)>\)$", heat_map("Title", letters, below, above))
+    assert address is not None
+    drawing = ElementTree.fromstring(unquote(address[1]))
+    (text,) = drawing.iter(f"{SVG}text")
+    assert text.text == letters
+    drawn: dict[tuple[int, int], float] = {}
+    for path in drawing.iter(f"{SVG}path"):
+        for column, row, length in re.findall(r"M(\d+) (\d+)h(\d+)", path.attrib["d"]):
+            for beside in range(int(length) + 1):
+                drawn[int(row), int(column) + beside] = float(path.attrib["opacity"])
+    for row in range(size):
+        for column in range(size):
+            figure = 0.0 if row == column else (above if column > row else below)[row][column]
+            shade = sum(figure >= shade for shade in SHADES) / len(SHADES)
+            assert drawn.get((row, column), 0.0) == pytest.approx(shade)
+
+
 # ── through Dagster ──────────────────────────────────────────────────────────────────────
 
 
@@ -223,4 +315,5 @@ def test_the_page_is_attached_to_the_asset_as_markdown(lakehouse: Lakehouse) -> 
     expected = privacy_page(contract, GOVERNMENT, facts, read_release(lakehouse.lake, contract, RELEASE))
     for name, text in expected.items():
         assert materialization.metadata[name] == dg.MetadataValue.md(text)
+    assert materialization.metadata[UTILITY_REPORT] == dg.MetadataValue.json(json.loads(str(facts[UTILITY_REPORT])))
     assert str(facts["policy"]).startswith(str(materialization.metadata["policy_digest"].value))

@@ -16,15 +16,17 @@ from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.privacy.policy import Policy
 from merajut_assets.protected.assets import build_protected_assets
-from merajut_assets.protected.pipeline import PrivacyRefused, entities_of
+from merajut_assets.protected.pipeline import UTILITY_REPORT, PrivacyRefused, ProtectedResult, entities_of
 from merajut_assets.protected.release import (
     ReleaseChanged,
     examine_stored,
+    flat_facts,
     read_release,
     release_dataset,
     stored_release,
     table_of,
 )
+from resources.facts import check_facts
 from resources.lakehouse import Lakehouse
 from tests.protected.conformed_world import RELEASE, store, withdrawn, world
 
@@ -296,6 +298,14 @@ def test_an_asset_says_how_it_protects(lakehouse: Lakehouse) -> None:
         "level_sex",
         "seconds",
     } <= set(said)
+
+
+def test_a_sum_of_squares_with_the_shape_of_a_phone_number_stops_no_release() -> None:
+    """Facts that look personal are refused; a release of a certain size would have failed for good."""
+    report = {"utility": {"discernibility": 628123456789, "discernibility_share": 0.812346, "average_class": 62812.35}}
+    facts = flat_facts(ProtectedResult(pl.DataFrame(), report))
+    check_facts(facts, "test")
+    assert json.loads(str(facts[UTILITY_REPORT])) == {"discernibility_share": 0.812346, "average_class": 62812.35}
 
 
 def test_definitions_touch_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
