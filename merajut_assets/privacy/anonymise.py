@@ -8,6 +8,7 @@ code path).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
 from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, search
 from merajut_assets.privacy.local import local_recoding
+from merajut_assets.privacy.local_repeated import recode_beside
 from merajut_assets.privacy.metrics import METRICS, Tally, attribute_loss, tally
 from merajut_assets.privacy.policy import Policy, PolicyError
 from merajut_assets.privacy.problem import Integers
@@ -170,8 +172,6 @@ def _solve(part: Part, policy: Policy) -> _Outcome:
 def _check_repeatable(policy: Policy) -> None:
     if policy.subject is None:
         raise PolicyError("releases can only be judged together under a policy with a subject column")
-    if policy.search == "local":
-        raise PolicyError("search: local is not available beside a history; use search: optimal")
     if policy.needs_population:
         raise PolicyError("k_map and delta_presence are not available beside a history")
 
@@ -188,13 +188,17 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
     past = past_of(history.filter(~elsewhere), subjects, least)
     diversities = tuple(Diversity(name, codes_of(own.get_column(name)), least[name]) for name in least)
     beside = Beside(past, diversities, permitted, policy.presence == "known")
-    found = search_beside(part.problem, METRICS[policy.metric], beside, policy.k)
+    metric = METRICS[policy.metric]
+    found = search_beside(part.problem, metric, beside, policy.k)
+    optimum = found.metric
+    local = recode_beside(part.problem, metric, beside, policy.k, found) if policy.search == "local" else None
     figures: dict[str, Any] = {
         "lattice_size": found.lattice_size,
         "nodes_checked": found.nodes_checked,
         "nodes_pruned": sum(found.pruned.values()),
         "pruned_by": found.pruned,
         "optimal": True,
+        "optimum": optimum if math.isfinite(optimum) else None,
         "lower_bound": found.metric,
     }
     if found.levels is None or found.class_of_row is None:
@@ -207,8 +211,9 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
         "candidates_presence_known": found.candidates_presence_known,
         "left_out_beside_history": found.left_out,
     }
-    levels = np.tile(np.array(found.levels, dtype=np.int64), (part.problem.tuples, 1))
-    return _Outcome(found.class_of_row, levels, figures, found.tally)
+    if local is not None:
+        figures["local"] = local
+    return _Outcome(found.class_of_row, found.levels, figures, found.tally)
 
 
 # ── reporting ────────────────────────────────────────────────────────────────────────────────

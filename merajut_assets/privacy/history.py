@@ -166,16 +166,25 @@ def safe_together(
     `presence_known` the result is the largest such set. With it, rows may have to leave so that those who
     departed are not alone; these are taken in the order of rows, which must therefore mean nothing.
     """
-    kept = kept.copy()
     while True:
-        failing = kept & ~_with_candidates(past, keys, kept, k, diversities, presence_known)
-        if failing.any():
-            kept &= ~failing
-            continue
+        kept = with_candidates(past, keys, kept, k, diversities, presence_known=presence_known)
         leaving = _company_of_absent(past, keys, kept, k) if presence_known else np.zeros(0, dtype=np.int64)
         if not len(leaving):
             return kept
         kept[leaving] = False
+
+
+def with_candidates(
+    past: Past, keys: Integers, kept: Flags, k: int, diversities: Sequence[Diversity], *, presence_known: bool = False
+) -> Flags:
+    """The largest part (rows,) of the `kept` rows in which each has k candidates with enough different values in the
+    classes `keys` (rows,). Each class is judged on its own; of those who departed nothing is asked."""
+    kept = kept.copy()
+    while True:
+        failing = kept & ~_with_candidates(past, keys, kept, k, diversities, presence_known)
+        if not failing.any():
+            return kept
+        kept &= ~failing
 
 
 def fewest_candidates(past: Past, keys: Integers, kept: Flags, *, presence_known: bool = False) -> int:

@@ -109,11 +109,12 @@ def fewest(releases: list[Release], presence_known: bool) -> tuple[int, int]:
     return least_candidates, least_values
 
 
+@pytest.mark.parametrize("search", ["optimal", "local"])
 @pytest.mark.parametrize("presence", ["known", "unknown"])
-def test_every_child_keeps_k_candidates_and_m_values_over_a_year_quarter(presence: str) -> None:
+def test_every_child_keeps_k_candidates_and_m_values_over_a_year_quarter(presence: str, search: str) -> None:
     """Without judging months together, three of them single children out, each being 4-anonymous by itself."""
     frames = months(seed=7, count=400, number=4)
-    rules = policy(presence=presence)
+    rules = policy(presence=presence, search=search)
     releases = publish(frames, rules)
     assert sum(release.frame is not None for release in releases) >= 2
     candidates, values = fewest(releases, presence == "known")
@@ -123,9 +124,10 @@ def test_every_child_keeps_k_candidates_and_m_values_over_a_year_quarter(presenc
     assert fewest(alone, presence == "known")[0] < K
 
 
-def test_a_release_beside_others_holds_by_itself_too() -> None:
+@pytest.mark.parametrize("search", ["optimal", "local"])
+def test_a_release_beside_others_holds_by_itself_too(search: str) -> None:
     """Rows are left out one by one here, after which each class must still have k children and l values."""
-    for release in publish(months(seed=3, count=400, number=3), policy()):
+    for release in publish(months(seed=3, count=400, number=3), policy(search=search)):
         assert release.frame is not None
         facts = verify(release.frame, policy().class_columns, ["reason"], "child", k=K)
         assert facts["k"] >= K
@@ -134,28 +136,32 @@ def test_a_release_beside_others_holds_by_itself_too() -> None:
         assert release.report["candidates"] >= K
 
 
+@pytest.mark.parametrize("search", ["optimal", "local"])
 @pytest.mark.parametrize("presence_known", [True, False])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(20, 120))
-def test_any_sequence_of_months_keeps_candidates(seed: int, count: int, presence_known: bool) -> None:
+def test_any_sequence_of_months_keeps_candidates(seed: int, count: int, presence_known: bool, search: str) -> None:
     """Small worlds leave and come in ways that large ones rarely do."""
-    rules = policy(presence="known" if presence_known else "unknown", suppression_limit=0.9)
+    rules = policy(presence="known" if presence_known else "unknown", suppression_limit=0.9, search=search)
     releases = [release for release in publish(months(seed, count, 4), rules) if release.frame is not None]
     if releases:
         assert fewest(releases, presence_known)[0] >= K
 
 
-def test_an_empty_history_changes_nothing() -> None:
+@pytest.mark.parametrize("search", ["optimal", "local"])
+def test_an_empty_history_changes_nothing(search: str) -> None:
     """The first release must be the one that would be made without a history."""
     frame = months(seed=1, count=300, number=1)[0]
-    first, alone = publish([frame], policy())[0], anonymise(frame, policy())
+    rules = policy(search=search)
+    first, alone = publish([frame], rules)[0], anonymise(frame, rules)
     assert first.frame is not None
     assert alone.frame is not None
     assert first.report["transformation"] == alone.report["transformation"]
     assert first.frame.equals(alone.frame)
 
 
-def test_partitions_are_judged_together() -> None:
+@pytest.mark.parametrize("search", ["optimal", "local"])
+def test_partitions_are_judged_together(search: str) -> None:
     """A child that moves to the other jurisdiction is neither absent nor new; it must not be told by that."""
     frames = [
         frame.with_columns(
@@ -163,7 +169,7 @@ def test_partitions_are_judged_together() -> None:
         )
         for frame in months(seed=5, count=400, number=3)
     ]
-    rules = policy(exact=("land",), suppression_limit=0.6)
+    rules = policy(exact=("land",), suppression_limit=0.6, search=search)
     releases = publish(frames, rules)
     assert sum(release.frame is not None for release in releases) >= 2
     assert fewest([release for release in releases if release.frame is not None], True)[0] >= K
@@ -180,7 +186,7 @@ def test_what_cannot_be_published_beside_the_past_is_refused_with_the_reason() -
     assert all(release.frame is not None for release in publish(frames[:2], eased))
 
 
-@pytest.mark.parametrize("changes", [{"subject": None}, {"search": "local"}, {"k_map": {"k": 5}}])
+@pytest.mark.parametrize("changes", [{"subject": None}, {"k_map": {"k": 5}}, {"delta_presence": {"max": 0.5}}])
 def test_what_the_past_cannot_be_combined_with_is_refused(changes: dict[str, Any]) -> None:
     """A requirement that is silently not judged would be believed to hold."""
     frame = months(seed=2, count=50, number=1)[0]
