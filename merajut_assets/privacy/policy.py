@@ -196,8 +196,8 @@ class KMap(_Strict):
 class DeltaPresence(_Strict):
     """Of the people of the `population` in a class, the share that is in the release lies within [min, max].
 
-    With `min` above 0 that is asked of every class of the population, also of those without a published
-    row, so that nothing can be suppressed either.
+    With `min` above 0 that is asked of every class of the population in the partitions that the frame has, also of
+    those without a published row, so that nothing can be suppressed either.
     """
 
     min: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
