@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from merajut_assets.privacy.blind import large_enough, missed, unseeing
 from merajut_assets.privacy.bounded import bounded_search
 from merajut_assets.privacy.certificate import certify
 from merajut_assets.privacy.classes import class_numbers
 from merajut_assets.privacy.counting import Part, count_frame
-from merajut_assets.privacy.diagnosis import diagnose, explain
+from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain
 from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
 from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, search
@@ -29,7 +30,7 @@ from merajut_assets.privacy.local import local_recoding
 from merajut_assets.privacy.local_repeated import recode_beside
 from merajut_assets.privacy.metrics import METRICS, Tally, attribute_loss, tally
 from merajut_assets.privacy.policy import Policy, PolicyError
-from merajut_assets.privacy.problem import Integers
+from merajut_assets.privacy.problem import Integers, Problem
 from merajut_assets.privacy.publishing import Answer, publish
 from merajut_assets.privacy.repeated import Beside, search_beside, why_not_beside
 
@@ -91,7 +92,8 @@ def anonymise(
     `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
     meets, or `bound`), `lower_bound` and `gap` (how much less any release of this kind may cost; None for local
     recoding and several partitions), `optimal` (whether that is proved to be nothing, or that there is no
-    solution), `remark` (in words, where it is not), `certificate` (None beside a history, which it does not hold),
+    solution), `remark` (in words, where it is not), `certificate` (None beside a history, which it does not hold, and
+    where a blind choice has no solution though an informed one may),
     `seconds`, `seconds_by_step`; of local recoding `local` (with several partitions under `partitions` only), such as
     the `loss_without_narrowing_rule`; beside a history `candidates` (the fewest that any subject has),
     `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`.
@@ -119,7 +121,8 @@ def anonymise(
     published = None
     if report["solution"]:
         published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes])
-    report["certificate"] = certify(report, policy, frame, digest_key) if history is None else None
+    is_certified = history is None and (report["solution"] or policy.choice == "informed")
+    report["certificate"] = certify(report, policy, frame, digest_key) if is_certified else None
     clock.lap("publish")
     report.update(seconds=clock.total(), seconds_by_step=clock.laps)
     return Release(published, report)
@@ -143,7 +146,21 @@ class _Clock:
 
 
 def _solve(part: Part, policy: Policy) -> _Outcome:
+    if policy.choice == "informed":
+        return _found(part.problem, policy)
     problem = part.problem
+    outcome = _found(unseeing(problem), policy)
+    if outcome.class_of_tuple is None or not (names := missed(problem, outcome.class_of_tuple)):
+        return outcome
+    enough = large_enough(problem, lambda blind: _found(blind, policy).class_of_tuple)
+    failure = {
+        "reason": f"chosen without sight of sensitive values, a class misses {', '.join(names)}",
+        "feasible_with": {} if enough is None else {LARGER_K: enough},
+    }
+    return _Outcome(None, None, {**outcome.figures, "failure": failure})
+
+
+def _found(problem: Problem, policy: Policy) -> _Outcome:
     found = (bounded_search if is_too_large(problem) else search)(problem, METRICS[policy.metric])
     figures: dict[str, Any] = {
         "lattice_size": found.lattice_size,
@@ -173,7 +190,15 @@ def _check_repeatable(policy: Policy) -> None:
     if policy.subject is None:
         raise PolicyError("releases can only be judged together under a policy with a subject column")
     if policy.needs_population:
-        raise PolicyError("k_map and delta_presence are not available beside a history")
+        raise PolicyError(
+            "k_map and delta_presence are not available beside a history: where people of a population were in earlier "
+            "releases is not kept. Every subject has k candidates among the published subjects; ask for as large a k"
+        )
+    if policy.choice == "blind":
+        raise PolicyError(
+            "choice: blind is not available beside a history, where sensitive values of earlier releases decide who is "
+            "left out; use choice: informed"
+        )
 
 
 def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.DataFrame) -> _Outcome:

@@ -22,10 +22,10 @@ What an attacker learns who knows this algorithm, the release and all quasi-iden
   which classes may be taken back, only: those that no other published label still covers. People
   of the population are narrowed along, so that k-map and δ-presence count those whose values lead
   to the class, not all whom its label covers.
-- k, k-map and δ-presence hold against this attacker. Models of sensitive values hold for every class,
-  and the attacker cannot look into a class. What they do not cover, as no search does that looks at
-  sensitive values while it forms classes: the attacker who also reasons that a finer class was not
-  published *because* its sensitive values failed (minimality attack; Wong, Fu, Wang and Pei, VLDB 2007).
+- k, k-map and δ-presence hold against this attacker. Models of sensitive values hold for every class, narrowed or
+  not, and the attacker cannot look into a class. What they do not cover: the attacker who also reasons that a finer
+  class was not published *because* its sensitive values failed. No search does that looks at sensitive values while
+  it forms classes; a policy can ask that it does not look (`blind`).
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from merajut_assets.privacy import Policy, PolicyError, Release, anonymise, verify
 from merajut_assets.privacy.history import RELEASE, signatures
+from merajut_assets.privacy.requirements import judge
+from merajut_assets.privacy.verify_history import verify_history
 
 KEY = bytes(range(32))
 K, L = 4, 2
@@ -67,16 +69,26 @@ def months(seed: int, count: int, number: int) -> list[pl.DataFrame]:
     return frames
 
 
+def no_history(frame: pl.DataFrame, rules: Policy) -> pl.DataFrame:
+    """The history of a first release."""
+    return signatures(_nothing(frame), rules, KEY).with_columns(pl.lit("").alias(RELEASE))
+
+
+def with_release(history: pl.DataFrame, release: Release, rules: Policy, month: int) -> pl.DataFrame:
+    """The history with what is kept of one more release."""
+    if release.frame is None:
+        return history
+    kept = signatures(release.frame, rules, KEY).with_columns(pl.lit(f"{month:02d}").alias(RELEASE))
+    return pl.concat([history, kept.select(history.columns)])
+
+
 def publish(frames: list[pl.DataFrame], rules: Policy) -> list[Release]:
     """Each month beside all earlier ones that were published."""
-    history = signatures(_nothing(frames[0]), rules, KEY).with_columns(pl.lit("").alias(RELEASE))
+    history = no_history(frames[0], rules)
     releases = []
     for month, frame in enumerate(frames):
-        release = anonymise(frame, rules, history=history)
-        releases.append(release)
-        if release.frame is not None:
-            kept = signatures(release.frame, rules, KEY).with_columns(pl.lit(f"{month:02d}").alias(RELEASE))
-            history = pl.concat([history, kept.select(history.columns)])
+        releases.append(anonymise(frame, rules, history=history))
+        history = with_release(history, releases[-1], rules, month)
     return releases
 
 
@@ -136,6 +148,7 @@ def test_a_release_beside_others_holds_by_itself_too(search: str) -> None:
         assert release.report["candidates"] >= K
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["optimal", "local"])
 @pytest.mark.parametrize("presence_known", [True, False])
 @settings(max_examples=25, deadline=None)
@@ -190,9 +203,57 @@ def test_what_cannot_be_published_beside_the_past_is_refused_with_the_reason() -
 def test_what_the_past_cannot_be_combined_with_is_refused(changes: dict[str, Any]) -> None:
     """A requirement that is silently not judged would be believed to hold."""
     frame = months(seed=2, count=50, number=1)[0]
-    history = signatures(_nothing(frame), policy(), KEY).with_columns(pl.lit("").alias(RELEASE))
+    history = no_history(frame, policy())
     with pytest.raises(PolicyError):
         anonymise(frame, policy(**changes), history=history)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("presence_known", [True, False])
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(40, 200), limit=st.sampled_from([0.0, 0.2, 0.5]))
+def test_local_recodings_beside_each_other_pass_the_verifiers(
+    presence_known: bool, seed: int, count: int, limit: float
+) -> None:
+    """Levels that differ from class to class must neither narrow anybody down within a month nor over the months, and
+    whoever asks for them must not lose more than by the same levels for all beside the same past."""
+    rules = policy(presence="known" if presence_known else "unknown", suppression_limit=limit, search="local")
+    one_level = rules.model_copy(update={"search": "optimal"})
+    frames = months(seed, count, 3)
+    history = no_history(frames[0], rules)
+    for month, frame in enumerate(frames):
+        release = anonymise(frame, rules, history=history)
+        plain = anonymise(frame, one_level, history=history)
+        history = with_release(history, release, rules, month)
+        if release.frame is None:
+            assert plain.frame is None
+            continue
+        assert plain.frame is None or release.report["loss"] <= plain.report["loss"] + 1e-9
+        verdict = judge(release.frame, frame, rules, release.report["transformation"])
+        assert verdict.broken == []
+        assert "narrowed" not in verdict.facts
+        assert verdict.facts["rows"] == frame.height - release.report["suppressed"] >= (1 - limit) * frame.height
+        facts = verify_history(history, ["reason"], presence_known=presence_known)
+        assert facts["candidates"] >= K
+        assert facts["candidate_values"]["reason"] >= L
+
+
+def test_levels_differ_beside_the_past_where_that_keeps_more() -> None:
+    """A local recoding that always fell back on the same levels for all would pass every other test."""
+    rules = policy(search="local", suppression_limit=0.15, presence="unknown")
+    for release in publish(months(seed=7, count=400, number=3), rules):
+        assert release.report["loss"] < release.report["local"]["optimum_of_one_generalisation"]
+        assert release.report["optimal"] is False
+
+
+def test_months_recoded_locally_each_by_itself_are_found() -> None:
+    """The verifier must see the harm: finer classes of two months meet in single children."""
+    rules = policy(search="local")
+    frames = months(seed=7, count=400, number=2)
+    history = no_history(frames[0], rules)
+    for month, frame in enumerate(frames):
+        history = with_release(history, anonymise(frame, rules), rules, month)
+    assert verify_history(history, ["reason"])["candidates"] < K
 
 
 def test_signatures_hold_no_value_of_the_release() -> None:
