@@ -15,6 +15,10 @@ no other. So an attacker who knows the target's values at the time of each relea
 and, the target being part of these releases, nothing more: every subject that was in all of these classes is a
 candidate, and they are what `history` counts. The narrowing rule stays kept, for leaving takes labels away and adds
 none, and the rows that stay satisfy every model on their own.
+
+What fine classes cost later: from a class of no more than k nobody may depart or move, or those who stay have too few
+candidates ever after. Of 2,000 children of whom each month 5 % leave, 7 % are new and 3 % move, under k = 4, the
+Loss of three months is 0.010, 0.064, 0.100 locally and 0.025, 0.049, 0.064 with one level for all.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.privacy.hierarchy import build_hierarchy, read_hierarchy
-from merajut_assets.privacy.policy import Policy
+from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.verify import check, verify
 from merajut_assets.privacy.verify_local import narrowed, verify_presence
 
@@ -139,11 +139,11 @@ def _shown(
     is_one_level = policy.search == "optimal" and not policy.exact
     if is_one_level and population is None:
         return _Shown(original, None, {})
-    rows, people, texts = original, population, {}
+    rows, people, texts = original, _typed(population, original, policy), {}
     for name, spec in policy.quasi_identifiers.items():
         column = original.get_column(name)
-        if population is not None:
-            column = pl.concat([column, population.get_column(name).cast(column.dtype)])
+        if people is not None:
+            column = pl.concat([column, people.get_column(name)])
         hierarchy = build_hierarchy(column, spec)
         levels = [transformation[name]] if is_one_level else range(spec.least_level, hierarchy.levels)
         texts[name] = pl.DataFrame(
@@ -156,12 +156,23 @@ def _shown(
         rows = rows.with_columns(numbers.head(len(original)))
         people = None if people is None else people.with_columns(numbers.slice(len(original)))
     for name in policy.exact:
-        column = original.get_column(name)
-        if people is not None:
-            people = people.with_columns(pl.col(name).cast(column.dtype))
-        values = column.unique()
+        values = original.get_column(name).unique()
         texts[name] = pl.DataFrame([values.alias("value"), values.alias("0")])
     if people is not None and policy.exact:
         # Partitions are judged one by one, as they are anonymised; people of others are no part of any.
         people = people.join(original.select(policy.exact).unique(), on=policy.exact, how="semi", nulls_equal=True)
     return _Shown(rows, people, texts)
+
+
+def _typed(population: pl.DataFrame | None, original: pl.DataFrame, policy: Policy) -> pl.DataFrame | None:
+    """The columns of the classes of the population, typed as in the rows that were anonymised."""
+    if population is None:
+        return None
+    try:
+        return population.select(pl.col(name).cast(original.schema[name]) for name in policy.class_columns)
+    except pl.exceptions.PolarsError:
+        # Its message may quote values.
+        raise DataError(
+            f"the population lacks one of the column(s) {', '.join(policy.class_columns)}, or has another type there "
+            "than the rows that were anonymised"
+        ) from None

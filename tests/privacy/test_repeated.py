@@ -211,13 +211,26 @@ def test_what_the_past_cannot_be_combined_with_is_refused(changes: dict[str, Any
 @pytest.mark.slow
 @pytest.mark.parametrize("presence_known", [True, False])
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), count=st.integers(40, 200), limit=st.sampled_from([0.0, 0.2, 0.5]))
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(40, 200),
+    limit=st.sampled_from([0.0, 0.2, 0.5]),
+    rule=st.sampled_from(
+        [
+            {"l_diversity": {"l": L}},
+            {"l_diversity": {"kind": "entropy", "l": 1.5}},
+            {"l_diversity": {"kind": "recursive", "l": L, "c": 3}},
+            {"l_diversity": {"l": L}, "t_closeness": {"t": 0.4}},
+        ]
+    ),
+)
 def test_local_recodings_beside_each_other_pass_the_verifiers(
-    presence_known: bool, seed: int, count: int, limit: float
+    presence_known: bool, seed: int, count: int, limit: float, rule: dict[str, Any]
 ) -> None:
     """Levels that differ from class to class must neither narrow anybody down within a month nor over the months, and
     whoever asks for them must not lose more than by the same levels for all beside the same past."""
-    rules = policy(presence="known" if presence_known else "unknown", suppression_limit=limit, search="local")
+    presence = "known" if presence_known else "unknown"
+    rules = policy(presence=presence, suppression_limit=limit, search="local", sensitive={"reason": rule})
     one_level = rules.model_copy(update={"search": "optimal"})
     frames = months(seed, count, 3)
     history = no_history(frames[0], rules)
