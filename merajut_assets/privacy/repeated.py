@@ -77,6 +77,7 @@ def search_beside(problem: Problem, metric: Metric, beside: Beside, k: int) -> R
     if problem.rows == 0:
         return RepeatedSolution()
     lattice = Search(problem, metric)
+    lattice.prune()
     best = RepeatedSolution(lattice_size=lattice.flat_open.size)
     for number in np.argsort(lattice.flat_bound, kind="stable").tolist():
         if lattice.flat_bound[number] > best.metric + metric.tie(best.metric):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merajut_assets.privacy import Policy, PolicyError, Release, anonymise, verify
-from merajut_assets.privacy.history import RELEASE, signatures
+from merajut_assets.privacy.classes import class_numbers
+from merajut_assets.privacy.counting import count_frame
+from merajut_assets.privacy.history import RELEASE, Diversity, codes_of, least_values, past_of, signatures
+from merajut_assets.privacy.metrics import METRICS
+from merajut_assets.privacy.repeated import Beside, RepeatedSolution, offer, search_beside, standing
 from merajut_assets.privacy.requirements import judge
 from merajut_assets.privacy.verify_history import verify_history
 
@@ -206,6 +211,40 @@ def test_what_the_past_cannot_be_combined_with_is_refused(changes: dict[str, Any
     history = no_history(frame, policy())
     with pytest.raises(PolicyError):
         anonymise(frame, policy(**changes), history=history)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(20, 150),
+    limit=st.sampled_from([0.0, 0.1, 0.4]),
+    presence_known=st.booleans(),
+)
+def test_one_generalisation_beside_the_past_is_the_best_of_all(
+    seed: int, count: int, limit: float, presence_known: bool
+) -> None:
+    """What leaves the search untried must not be the best: compared with trying every node."""
+    rules = policy(suppression_limit=limit, presence="known" if presence_known else "unknown")
+    earlier, frame = months(seed, count, 2)
+    history = with_release(no_history(earlier, rules), anonymise(earlier, rules), rules, 0)
+    problem = count_frame(frame, rules, by_row=True).parts[0].problem
+    least = least_values(rules)
+    beside = Beside(
+        past_of(history, frame.get_column("child"), least),
+        tuple(Diversity(name, codes_of(frame.get_column(name)), least[name]) for name in least),
+        np.ones(frame.height, dtype=bool),
+        presence_known,
+    )
+    every = RepeatedSolution()
+    for node in product(*(range(attribute.levels) for attribute in problem.attributes)):
+        keys = class_numbers(problem, node)
+        kept = standing(problem, keys, beside, K)
+        if not isinstance(kept, str):
+            levels = np.tile(np.array(node), (frame.height, 1))
+            offer(every, problem, METRICS["loss"], levels, keys, kept, beside, 0)
+    found = search_beside(problem, METRICS["loss"], beside, K)
+    assert found.metric == pytest.approx(every.metric)
+    assert (found.levels is None) == (every.levels is None)
 
 
 @pytest.mark.slow
