@@ -25,14 +25,14 @@ from merajut_assets.privacy.counting import Part, count_frame
 from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain
 from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
-from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, search
+from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, lattice_size, search
 from merajut_assets.privacy.local import local_recoding
 from merajut_assets.privacy.local_repeated import recode_beside
 from merajut_assets.privacy.metrics import METRICS, Tally, attribute_loss, tally
 from merajut_assets.privacy.policy import Policy, PolicyError
 from merajut_assets.privacy.problem import Integers, Problem
 from merajut_assets.privacy.publishing import Answer, publish
-from merajut_assets.privacy.repeated import Beside, search_beside, why_not_beside
+from merajut_assets.privacy.repeated import Beside, RepeatedSolution, search_beside, why_not_beside
 
 NONE = -1
 
@@ -100,7 +100,7 @@ def anonymise(
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and
     PolicyError when hierarchies contradict themselves, a population is missing, or the lattice is too large for
-    a search beside a history.
+    the search of one generalisation beside a history (`search: local` needs none of it).
     """
     clock = _Clock()
     if history is not None:
@@ -213,10 +213,13 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
     past = past_of(history.filter(~elsewhere), subjects, least)
     diversities = tuple(Diversity(name, codes_of(own.get_column(name)), least[name]) for name in least)
     beside = Beside(past, diversities, permitted, policy.presence == "known")
-    metric = METRICS[policy.metric]
-    found = search_beside(part.problem, metric, beside, policy.k)
+    metric, is_local = METRICS[policy.metric], policy.search == "local"
+    if is_local and is_too_large(part.problem):
+        found = RepeatedSolution(lattice_size=lattice_size(part.problem))
+    else:
+        found = search_beside(part.problem, metric, beside, policy.k)
     optimum = found.metric
-    local = recode_beside(part.problem, metric, beside, policy.k, found) if policy.search == "local" else None
+    local = recode_beside(part.problem, metric, beside, policy.k, found) if is_local else None
     figures: dict[str, Any] = {
         "lattice_size": found.lattice_size,
         "nodes_checked": found.nodes_checked,
@@ -227,8 +230,7 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
         "lower_bound": found.metric,
     }
     if found.levels is None or found.class_of_row is None:
-        alone = search(part.problem, METRICS[policy.metric])
-        if alone.levels is not None:
+        if is_too_large(part.problem) or search(part.problem, metric).levels is not None:
             figures["failure"] = why_not_beside(part.problem, beside, policy.k)
         return _Outcome(None, None, figures)
     figures["beside"] = {

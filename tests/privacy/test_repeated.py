@@ -298,6 +298,34 @@ def test_levels_differ_beside_the_past_where_that_keeps_more() -> None:
         assert release.report["optimal"] is False
 
 
+def test_local_recoding_beside_the_past_needs_no_lattice() -> None:
+    """Twenty columns make 3^20 level vectors, which no search of one generalisation for all can hold."""
+    names = [f"column_{number}" for number in range(20)]
+    rules = Policy.model_validate(
+        {
+            "subject": "child",
+            "k": K,
+            "search": "local",
+            "suppression_limit": 0.3,
+            "quasi_identifiers": {name: {"prefix": [2, 1, 0]} for name in names},
+        }
+    )
+    generator = np.random.default_rng(9)
+    kinds = generator.choice(["ax", "ay", "bx", "by"], (6, len(names)))
+    children = pl.DataFrame(kinds[generator.integers(0, 6, 120)], schema=names, orient="row")
+    first = children.with_columns(child=pl.int_range(pl.len()).cast(pl.String))
+    history = signatures(first.clear(), rules, KEY).with_columns(pl.lit("").alias(RELEASE))
+    for month, frame in enumerate((first, first[:110])):
+        release = anonymise(frame, rules, history=history)
+        assert release.frame is not None
+        history = with_release(history, release, rules, month)
+    assert verify_history(history)["candidates"] >= K
+    refused = anonymise(first[:K], rules, history=history).report
+    assert "beside the earlier releases" in refused["reason"]
+    with pytest.raises(PolicyError, match="lattice"):
+        anonymise(first, rules.model_copy(update={"search": "optimal"}), history=history)
+
+
 def test_months_recoded_locally_each_by_itself_are_found() -> None:
     """The verifier must see the harm: finer classes of two months meet in single children."""
     rules = policy(search="local")
