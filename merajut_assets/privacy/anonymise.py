@@ -8,6 +8,7 @@ code path).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +17,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from merajut_assets.privacy.blind import large_enough, missed, unseeing
 from merajut_assets.privacy.bounded import bounded_search
 from merajut_assets.privacy.certificate import certify
 from merajut_assets.privacy.classes import class_numbers
 from merajut_assets.privacy.counting import Part, count_frame
-from merajut_assets.privacy.diagnosis import diagnose, explain
+from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain
 from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
-from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, search
+from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, lattice_size, search
 from merajut_assets.privacy.local import local_recoding
+from merajut_assets.privacy.local_repeated import recode_beside
 from merajut_assets.privacy.metrics import METRICS, Tally, attribute_loss, tally
 from merajut_assets.privacy.policy import Policy, PolicyError
-from merajut_assets.privacy.problem import Integers
+from merajut_assets.privacy.problem import Integers, Problem
 from merajut_assets.privacy.publishing import Answer, publish
-from merajut_assets.privacy.repeated import Beside, search_beside, why_not_beside
+from merajut_assets.privacy.repeated import Beside, RepeatedSolution, search_beside, why_not_beside
 
 NONE = -1
 
@@ -91,14 +94,15 @@ def anonymise(
     `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
     meets, or `bound`), `lower_bound` and `gap` (how much less any release of this kind may cost; None for local
     recoding and several partitions), `optimal` (whether that is proved to be nothing, or that there is no
-    solution), `remark` (in words, where it is not), `certificate` (None beside a history, which it does not hold),
+    solution), `remark` (in words, where it is not), `certificate` (None beside a history, which it does not hold, and
+    where a blind choice has no solution though an informed one may),
     `seconds`, `seconds_by_step`; of local recoding `local` (with several partitions under `partitions` only), such as
     the `loss_without_narrowing_rule`; beside a history `candidates` (the fewest that any subject has),
     `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`.
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and
     PolicyError when hierarchies contradict themselves, a population is missing, or the lattice is too large for
-    a search beside a history.
+    the search of one generalisation beside a history (`search: local` needs none of it).
     """
     clock = _Clock()
     if history is not None:
@@ -120,7 +124,8 @@ def anonymise(
     published = None
     if report["solution"]:
         published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes])
-    report["certificate"] = certify(report, policy, frame, digest_key) if history is None else None
+    is_certified = history is None and (report["solution"] or policy.choice == "informed")
+    report["certificate"] = certify(report, policy, frame, digest_key) if is_certified else None
     clock.lap("publish")
     report.update(seconds=clock.total(), seconds_by_step=clock.laps)
     return Release(published, report, whole if published is not None else None)
@@ -144,7 +149,21 @@ class _Clock:
 
 
 def _solve(part: Part, policy: Policy) -> _Outcome:
+    if policy.choice == "informed":
+        return _found(part.problem, policy)
     problem = part.problem
+    outcome = _found(unseeing(problem), policy)
+    if outcome.class_of_tuple is None or not (names := missed(problem, outcome.class_of_tuple)):
+        return outcome
+    enough = large_enough(problem, lambda blind: _found(blind, policy).class_of_tuple)
+    failure = {
+        "reason": f"chosen without sight of sensitive values, a class misses {', '.join(names)}",
+        "feasible_with": {} if enough is None else {LARGER_K: enough},
+    }
+    return _Outcome(None, None, {**outcome.figures, "failure": failure})
+
+
+def _found(problem: Problem, policy: Policy) -> _Outcome:
     found = (bounded_search if is_too_large(problem) else search)(problem, METRICS[policy.metric])
     figures: dict[str, Any] = {
         "lattice_size": found.lattice_size,
@@ -173,10 +192,16 @@ def _solve(part: Part, policy: Policy) -> _Outcome:
 def _check_repeatable(policy: Policy) -> None:
     if policy.subject is None:
         raise PolicyError("releases can only be judged together under a policy with a subject column")
-    if policy.search == "local":
-        raise PolicyError("search: local is not available beside a history; use search: optimal")
     if policy.needs_population:
-        raise PolicyError("k_map and delta_presence are not available beside a history")
+        raise PolicyError(
+            "k_map and delta_presence are not available beside a history: where people of a population were in earlier "
+            "releases is not kept. Every subject has k candidates among the published subjects; ask for as large a k"
+        )
+    if policy.choice == "blind":
+        raise PolicyError(
+            "choice: blind is not available beside a history, where sensitive values of earlier releases decide who is "
+            "left out; use choice: informed"
+        )
 
 
 def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.DataFrame) -> _Outcome:
@@ -191,18 +216,24 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
     past = past_of(history.filter(~elsewhere), subjects, least)
     diversities = tuple(Diversity(name, codes_of(own.get_column(name)), least[name]) for name in least)
     beside = Beside(past, diversities, permitted, policy.presence == "known")
-    found = search_beside(part.problem, METRICS[policy.metric], beside, policy.k)
+    metric, is_local = METRICS[policy.metric], policy.search == "local"
+    if is_local and is_too_large(part.problem):
+        found = RepeatedSolution(lattice_size=lattice_size(part.problem))
+    else:
+        found = search_beside(part.problem, metric, beside, policy.k)
+    optimum = found.metric
+    local = recode_beside(part.problem, metric, beside, policy.k, found) if is_local else None
     figures: dict[str, Any] = {
         "lattice_size": found.lattice_size,
         "nodes_checked": found.nodes_checked,
         "nodes_pruned": sum(found.pruned.values()),
         "pruned_by": found.pruned,
         "optimal": True,
+        "optimum": optimum if math.isfinite(optimum) else None,
         "lower_bound": found.metric,
     }
     if found.levels is None or found.class_of_row is None:
-        alone = search(part.problem, METRICS[policy.metric])
-        if alone.levels is not None:
+        if is_too_large(part.problem) or search(part.problem, metric).levels is not None:
             figures["failure"] = why_not_beside(part.problem, beside, policy.k)
         return _Outcome(None, None, figures)
     figures["beside"] = {
@@ -210,8 +241,9 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
         "candidates_presence_known": found.candidates_presence_known,
         "left_out_beside_history": found.left_out,
     }
-    levels = np.tile(np.array(found.levels, dtype=np.int64), (part.problem.tuples, 1))
-    return _Outcome(found.class_of_row, levels, figures, found.tally)
+    if local is not None:
+        figures["local"] = local
+    return _Outcome(found.class_of_row, found.levels, figures, found.tally)
 
 
 # ── reporting ────────────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ from merajut_assets.privacy.models import (
 from merajut_assets.privacy.problem import Flags, Integers, Problem, Requirement
 
 SUPPRESSION_LIMIT = "suppression_limit"
+LARGER_K = "a larger k"
 PLACES = Decimal("0.000001")
 
 
@@ -101,7 +102,7 @@ def explain(failed: Sequence[dict[str, Any]], parts: int) -> str:
 
 
 def _sign(name: str) -> str:
-    raised = ("t_closeness", "beta_likeness", "delta_presence max")
+    raised = ("t_closeness", "beta_likeness", "delta_presence max", LARGER_K)
     return ">=" if name.startswith(raised) or name.endswith(" c") else "<="
 
 

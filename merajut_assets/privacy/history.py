@@ -19,6 +19,15 @@ Counterfeit rows are never added; rows that cannot be shown safely are suppresse
 With `presence: known` the attacker also knows of which releases the target is *not* part (who came, who
 left). Candidates are then the subjects with the same path: in each release the same class or the same
 absence, and who is left out must keep candidates as well.
+
+**Populations.** k-map and δ-presence count people of a population, and cannot be asked for beside a history. Each
+release could be counted by itself; but one who holds all of them looks for people who were under the labels of a
+pseudonym in *every* release, of whom there may be one where each label stands for thousands. To count these, it would
+have to be kept of everybody in the population, and so of children who are in no release at all, under which labels
+they were each month: a register that nobody needs otherwise. What is kept instead, digests of classes, tells of
+nobody outside. It gives a bound on one side: candidates are people of the population, so that k of them make k-map
+with the same k hold over all releases, which is what a policy can ask for. Towards δ-presence, for which those who are
+*not* released have to be counted, it gives none.
 """
 
 from __future__ import annotations
@@ -166,16 +175,25 @@ def safe_together(
     `presence_known` the result is the largest such set. With it, rows may have to leave so that those who
     departed are not alone; these are taken in the order of rows, which must therefore mean nothing.
     """
-    kept = kept.copy()
     while True:
-        failing = kept & ~_with_candidates(past, keys, kept, k, diversities, presence_known)
-        if failing.any():
-            kept &= ~failing
-            continue
+        kept = with_candidates(past, keys, kept, k, diversities, presence_known=presence_known)
         leaving = _company_of_absent(past, keys, kept, k) if presence_known else np.zeros(0, dtype=np.int64)
         if not len(leaving):
             return kept
         kept[leaving] = False
+
+
+def with_candidates(
+    past: Past, keys: Integers, kept: Flags, k: int, diversities: Sequence[Diversity], *, presence_known: bool = False
+) -> Flags:
+    """The largest part (rows,) of the `kept` rows in which each has k candidates with enough different values in the
+    classes `keys` (rows,). Each class is judged on its own; of those who departed nothing is asked."""
+    kept = kept.copy()
+    while True:
+        failing = kept & ~_with_candidates(past, keys, kept, k, diversities, presence_known)
+        if not failing.any():
+            return kept
+        kept &= ~failing
 
 
 def fewest_candidates(past: Past, keys: Integers, kept: Flags, *, presence_known: bool = False) -> int:

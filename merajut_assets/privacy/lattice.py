@@ -127,6 +127,11 @@ class Search:
             best.pruned[BOUND] = left
         return best
 
+    def prune(self) -> None:
+        """Close every node whose projection on one or two attributes already loses too much."""
+        for width in (1, 2):
+            self._prune_projections(width)
+
     # ── bounds ───────────────────────────────────────────────────────────────────────────────
 
     def _first_bounds(self) -> Floats:

@@ -22,10 +22,10 @@ What an attacker learns who knows this algorithm, the release and all quasi-iden
   which classes may be taken back, only: those that no other published label still covers. People
   of the population are narrowed along, so that k-map and δ-presence count those whose values lead
   to the class, not all whom its label covers.
-- k, k-map and δ-presence hold against this attacker. Models of sensitive values hold for every class,
-  and the attacker cannot look into a class. What they do not cover, as no search does that looks at
-  sensitive values while it forms classes: the attacker who also reasons that a finer class was not
-  published *because* its sensitive values failed (minimality attack; Wong, Fu, Wang and Pei, VLDB 2007).
+- k, k-map and δ-presence hold against this attacker. Models of sensitive values hold for every class, narrowed or
+  not, and the attacker cannot look into a class. What they do not cover: the attacker who also reasons that a finer
+  class was not published *because* its sensitive values failed. No search does that looks at sensitive values while
+  it forms classes; a policy can ask that it does not look (`blind`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import numpy as np
 from merajut_assets.privacy.local_classes import NONE, Judge
 from merajut_assets.privacy.local_leftovers import settle
 from merajut_assets.privacy.local_nodes import NodeKeys, candidate_nodes, ordered
+from merajut_assets.privacy.metrics import Floats
 from merajut_assets.privacy.problem import Integers, Problem, Recoding
 
 # Orders of the nodes that are tried; a third one rarely finds less loss.
@@ -87,8 +88,7 @@ def local_recoding(
         attempt = _attempt(judge, ordered(problem, nodes, weights), best)
         if attempt is None or attempt is not best.kept:
             break
-        # What a little more loss in an attribute adds to the logarithm of the metric.
-        weights = judge.weights / (1.0 + judge.losses(attempt.nodes, attempt.place))
+        weights = dearer(judge, attempt.nodes, attempt.place)
     if optimum is not None:
         _refine(judge, nodes, np.array([optimum], dtype=np.int64), best)
     chosen = best.kept if narrowing_rule else best.without
@@ -102,6 +102,11 @@ def local_recoding(
         "passes": best.passes,
     }
     return Recoding(np.where(problem.counts > 0, classes.of_tuple, NONE), classes.levels, figures)
+
+
+def dearer(judge: Judge, nodes: Integers, place: Integers) -> Floats:
+    """What a little more loss in each attribute adds to the logarithm of the metric (attributes,)."""
+    return judge.weights / (1.0 + judge.losses(nodes, place))
 
 
 def _attempt(judge: Judge, nodes: Integers, best: _Best) -> _Attempt | None:

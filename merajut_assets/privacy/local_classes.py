@@ -69,6 +69,10 @@ class Judge:
         """Whether the `tuples` as one class miss a model."""
         return bool(self.failing(tuples, np.zeros(1, dtype=np.int64))[0])
 
+    def left_out(self, nodes: Integers, place: Integers) -> Flags:
+        """Which tuples (tuples,) leave the class that they have at the node of their `place`: none, by its models."""
+        return np.zeros(len(place), dtype=bool)
+
     def cost(self, tuples: Integers, levels: Integers) -> Floats:
         """What all rows of each of `tuples` lose at `levels` (tuples, attributes): weighted sum over attributes."""
         total = np.zeros(len(tuples))

@@ -60,7 +60,8 @@ class _Settling:
     def run(self, narrowing_rule: bool) -> Integers | None:
         problem, place = self.judge.problem, self.place.copy()
         joined = [self.join(group, narrowing_rule) for group in self.groups]
-        budget = problem.limit
+        # Who leaves a class for the sake of the past has used up its share.
+        budget = problem.limit - int(problem.counts[self.judge.left_out(self.nodes, place)].sum())
         # What nothing can join has to be suppressed, so that it has the first claim to the budget.
         for group, option in sorted(zip(self.groups, joined, strict=True), key=lambda pair: pair[1] is not None):
             rows = int(problem.counts[group].sum())

@@ -19,6 +19,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 Metric = Literal["loss", "aecs", "discernibility", "entropy", "precision"]
 Search = Literal["optimal", "local"]
 Presence = Literal["known", "unknown"]
+Choice = Literal["informed", "blind"]
 METRICS: tuple[str, ...] = get_args(Metric)
 SEARCHES: tuple[str, ...] = get_args(Search)
 KINDS = ("hierarchy", "prefix", "date", "intervals", "codes")
@@ -196,8 +197,8 @@ class KMap(_Strict):
 class DeltaPresence(_Strict):
     """Of the people of the `population` in a class, the share that is in the release lies within [min, max].
 
-    With `min` above 0 that is asked of every class of the population, also of those without a published
-    row, so that nothing can be suppressed either.
+    With `min` above 0 that is asked of every class of the population in the partitions that the frame has, also of
+    those without a published row, so that nothing can be suppressed either.
     """
 
     min: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
@@ -220,6 +221,8 @@ class Policy(_Strict):
     `presence`: whether one who holds several releases also knows of which of them somebody is no part, as
     neighbours know who came and who left; it matters beside a history only. `repeated_suppression_limit`:
     the limit beside earlier releases, where rows must leave for their sake, too (None: the same).
+    `choice`: whether the search may look at sensitive values. A `blind` one does not, so that nobody learns anything
+    from what it did not choose (`blind`); it needs a larger k, and where a class misses a model there is no release.
     Raises PolicyError (from `model_validate`, `from_mapping`, `from_yaml`) when the policy is
     malformed or asks for something that is not available.
     """
@@ -232,6 +235,8 @@ class Policy(_Strict):
     suppression_limit: float = Field(default=0.0, ge=0.0, le=1.0, allow_inf_nan=False)
     metric: Metric = "loss"
     search: Search = "optimal"
+    # Left out where it says nothing: releases that were stored before there was a choice keep their policy's digest.
+    choice: Choice = Field(default="informed", exclude_if=lambda choice: choice == "informed")
     exact: tuple[str, ...] = ()
     subject: str | None = None
     presence: Presence = "known"

@@ -1,8 +1,9 @@
 """The best release beside earlier ones: the search of `lattice`, with rows left out for the sake of the past.
 
-Belongs here: which rows a generalisation may publish so that the release holds by itself and together with
-what was published before, and the generalisation that costs least under that. Does not belong here: what an
-attacker with several releases can tell (`history`).
+Belongs here: which rows of any classes may be published so that the release holds by itself and together with
+what was published before, and the generalisation for all rows that costs least under that. Does not belong here:
+what an attacker with several releases can tell (`history`), and classes with levels of their own
+(`local_repeated`).
 
 Rows are left out one by one, so that a task here has a tuple per row. Leaving some out for company is not
 monotone, so that nodes are tried in the order of their lower bounds until no bound is below the best value;
@@ -17,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from merajut_assets.privacy.classes import Node, base_grouping, class_numbers, group, judge
-from merajut_assets.privacy.history import Diversity, Past, fewest_candidates, safe_together
+from merajut_assets.privacy.classes import Grouping, base_grouping, class_numbers, judge
+from merajut_assets.privacy.history import Diversity, Past, fewest_candidates, safe_together, with_candidates
 from merajut_assets.privacy.lattice import BOUND, Search
 from merajut_assets.privacy.metrics import Metric, Tally, tally
 from merajut_assets.privacy.problem import Flags, Integers, Problem
@@ -42,15 +43,21 @@ class Beside:
             self.past, keys, kept & self.permitted, k, self.diversities, presence_known=self.presence_known
         )
 
+    def safe_in_class(self, keys: Integers, kept: Flags, k: int) -> Flags:
+        """As `safe`, but for the company that those who departed may need: each class on its own."""
+        return with_candidates(
+            self.past, keys, kept & self.permitted, k, self.diversities, presence_known=self.presence_known
+        )
+
 
 @dataclass
 class RepeatedSolution:
-    """The best release: `levels` of the node and the class of each row (rows,), -1 where it is left out; None
-    without a solution. `candidates`: the fewest of any subject, over all releases, as the attacker is assumed and
-    for one who also knows who was absent. `left_out`: rows that would
-    stay if there were no past. `pruned`: nodes that were not evaluated, by rule."""
+    """The best release: the class of each row (rows,), -1 where it is left out, and the `levels` (rows, attributes)
+    at which it is published; None without a solution. `candidates`: the fewest of any subject, over all releases, as
+    the attacker is assumed and for one who also knows who was absent. `left_out`: rows that would stay in these
+    classes if there were no past. `pruned`: nodes that were not evaluated, by rule."""
 
-    levels: Node | None = None
+    levels: Integers | None = None
     class_of_row: Integers | None = None
     tally: Tally | None = None
     metric: float = float("inf")
@@ -70,6 +77,7 @@ def search_beside(problem: Problem, metric: Metric, beside: Beside, k: int) -> R
     if problem.rows == 0:
         return RepeatedSolution()
     lattice = Search(problem, metric)
+    lattice.prune()
     best = RepeatedSolution(lattice_size=lattice.flat_open.size)
     for number in np.argsort(lattice.flat_bound, kind="stable").tolist():
         if lattice.flat_bound[number] > best.metric + metric.tie(best.metric):
@@ -79,35 +87,36 @@ def search_beside(problem: Problem, metric: Metric, beside: Beside, k: int) -> R
         lattice.flat_open[number] = False
         best.nodes_checked += 1
         node = lattice.full_node(number)
-        alone = _standing(problem, node, None, k)
+        keys = class_numbers(problem, node)
+        alone = standing(problem, keys, None, k)
         if isinstance(alone, str):
             lattice.close(tuple(slice(0, level + 1) for level in lattice.node_at(number)), alone)
             continue
-        kept = _standing(problem, node, beside, k)
+        kept = standing(problem, keys, beside, k)
         if not isinstance(kept, str):
-            _offer(best, problem, metric, node, kept, beside, int(alone.sum() - kept.sum()))
+            levels = np.tile(np.array(node, dtype=np.int64), (problem.tuples, 1))
+            offer(best, problem, metric, levels, keys, kept, beside, int(alone.sum() - kept.sum()))
     best.pruned = dict(lattice.solution.pruned)
     if bounded := int(lattice.flat_open.sum()):
         best.pruned[BOUND] = bounded
     return best
 
 
-def _standing(problem: Problem, node: Node, beside: Beside | None, k: int) -> Flags | str:
-    """The rows (rows,) that `node` may publish, beside the past if one is given; the name of the requirement
-    for which more would have to be left out than allowed."""
-    keys = class_numbers(problem, node)
-    kept = np.ones(problem.rows, dtype=bool)
+def standing(problem: Problem, keys: Integers, beside: Beside | None, k: int) -> Flags | str:
+    """The rows (rows,) that may be published in the classes `keys` (rows,), NONE where there is no class, beside the
+    past if one is given; the name of the requirement for which more would have to be left out than allowed."""
+    used, members, class_of = np.unique(keys, return_index=True, return_inverse=True)
+    kept = keys != NONE
     while True:
-        left = _only(problem, kept)
+        left = only(problem, kept)
         if left.rows == 0:
             return HISTORY
-        base = base_grouping(left)
-        classes = group(left, node, base)
-        verdict = judge(left, classes, base)
+        rows = np.bincount(class_of, weights=left.counts, minlength=len(used)).astype(np.int64)
+        classes = Grouping((), members, rows, None, class_of)
+        verdict = judge(left, classes, base_grouping(left))
         if verdict.blame is not None:
             return verdict.blame
-        failing = classes.members[verdict.failing & (classes.rows > 0)]
-        safe = kept & ~np.isin(keys, keys[failing])
+        safe = kept & ~(verdict.failing & (rows > 0))[class_of]
         if beside is not None:
             safe = beside.safe(keys, safe, k)
         if int(problem.rows - safe.sum()) > problem.allowed:
@@ -117,7 +126,7 @@ def _standing(problem: Problem, node: Node, beside: Beside | None, k: int) -> Fl
         kept = safe
 
 
-def _only(problem: Problem, kept: Flags) -> Problem:
+def only(problem: Problem, kept: Flags) -> Problem:
     """The task with the `kept` rows (rows,) alone; what may still be suppressed becomes less."""
     if kept.all():
         return problem
@@ -138,27 +147,35 @@ def _only(problem: Problem, kept: Flags) -> Problem:
     )
 
 
-def _offer(
-    best: RepeatedSolution, problem: Problem, metric: Metric, node: Node, kept: Flags, beside: Beside, left_out: int
-) -> None:
-    keys = class_numbers(problem, node)
+def offer(
+    best: RepeatedSolution,
+    problem: Problem,
+    metric: Metric,
+    levels: Integers,
+    keys: Integers,
+    kept: Flags,
+    beside: Beside,
+    left_out: int,
+) -> bool:
+    """Take the `kept` rows in the classes `keys` at `levels` (rows, attributes) for the best release, if that is
+    what they are; whether they are."""
     classes = np.where(kept, keys, NONE)
-    levels = np.tile(np.array(node, dtype=np.int64), (problem.tuples, 1))
     found = tally(problem, levels, classes)
     value = metric.of(found, problem.attributes)
     if best.tally is not None:
         tie = metric.tie(best.metric)
         if value > best.metric + tie or (value >= best.metric - tie and found.suppressed >= best.tally.suppressed):
-            return
-    best.levels, best.class_of_row, best.tally, best.metric, best.left_out = node, classes, found, value, left_out
+            return False
+    best.levels, best.class_of_row, best.tally, best.metric, best.left_out = levels, classes, found, value, left_out
     best.candidates = fewest_candidates(beside.past, keys, kept, presence_known=beside.presence_known)
     best.candidates_presence_known = fewest_candidates(beside.past, keys, kept, presence_known=True)
+    return True
 
 
 def why_not_beside(problem: Problem, beside: Beside, k: int) -> dict[str, Any]:
     """`reason` and `feasible_with`, where the past is what leaves no solution."""
     top = tuple(attribute.levels - 1 for attribute in problem.attributes)
-    kept = _standing(replace(problem, limit=problem.rows), top, beside, k)
+    kept = standing(replace(problem, limit=problem.rows), class_numbers(problem, top), beside, k)
     if isinstance(kept, str):
         return {
             "reason": "beside the earlier releases no row can be published, even at the coarsest levels",

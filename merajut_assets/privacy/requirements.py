@@ -13,8 +13,9 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.privacy.hierarchy import build_hierarchy, read_hierarchy
-from merajut_assets.privacy.policy import Policy
+from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.verify import check, verify
+from merajut_assets.privacy.verify_local import narrowed, verify_presence
 
 
 @dataclass(frozen=True)
@@ -76,32 +77,102 @@ def judge(
 ) -> Verdict:
     """Whether a release keeps the policy, by the verifier's own count.
 
-    `original`: the rows that were anonymised, with which distributions are compared. `population`: who k-map
-    and δ-presence count; its values are put on the levels of `transformation`, so that they can be judged
-    for a release with one transformation only, and are named in `not_verified` for any other.
+    `original`: the rows that were anonymised, with which distributions are compared. `transformation`: the levels of a
+    release that has the same ones everywhere. Where levels differ from class to class, everything that is asked of a
+    class is also asked of what is left of it when the labels beside it are read (facts under `narrowed`).
+    `population`: who k-map and δ-presence count. They are named in `not_verified` without one, and where it depends
+    on people in the overlap of two labels, of whom the release does not tell under which they are.
     """
     asked = questions(policy)
-    options, thresholds = dict(asked.options), dict(asked.thresholds)
+    people = population if policy.needs_population else None
+    shown = _shown(original, people, policy, transformation)
+    facts = verify(released, policy.class_columns, asked.sensitive, reference=original, **asked.options)
+    broken = check(facts, asked.thresholds)
+    if policy.search == "local":
+        matched = [*([policy.subject] if policy.subject is not None else []), *asked.sensitive]
+        left = narrowed(released, shown.rows, policy.class_columns, shown.texts, matched)
+        if left.height < released.height:
+            less = verify(left, policy.class_columns, asked.sensitive, reference=original, **asked.options)
+            # Of a class that is gone nobody is left.
+            facts["narrowed"] = {**less, "k": less["k"] if less["classes"] == facts["classes"] else 0}
+            broken += [f"{text} (narrowed by finer labels)" for text in check(facts["narrowed"], asked.thresholds)]
     not_verified: list[str] = []
-    if policy.needs_population:
-        if population is not None and policy.search == "optimal" and not policy.exact:
-            options["population"] = _on_levels(population, policy, transformation)
-            thresholds["rows_outside_population"] = 0
-            if policy.k_map is not None:
-                thresholds["k_map"] = policy.k_map.k
-            if policy.delta_presence is not None:
-                thresholds |= {"delta_min": policy.delta_presence.min, "delta_max": policy.delta_presence.max}
-        else:
-            wanted = {"k_map": policy.k_map, "delta_presence": policy.delta_presence}
-            not_verified = [name for name, rule in wanted.items() if rule is not None]
-    facts = verify(released, policy.class_columns, asked.sensitive, reference=original, **options)
-    return Verdict(facts, check(facts, thresholds), not_verified)
+    wanted = _of_population(policy)
+    if shown.people is None:
+        return Verdict(facts, broken, list(wanted))
+    most, least = verify_presence(released, shown.people, policy.class_columns, shown.texts, policy.subject)
+    for name, thresholds in wanted.items():
+        missed = check(most, thresholds)
+        broken += missed
+        if not missed and check(least, thresholds):
+            not_verified.append(name)
+    return Verdict({**facts, **most}, broken, not_verified)
 
 
-def _on_levels(population: pl.DataFrame, policy: Policy, transformation: Mapping[str, int]) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            build_hierarchy(population.get_column(name), spec).published(transformation[name])
-            for name, spec in policy.quasi_identifiers.items()
-        ]
-    )
+def _of_population(policy: Policy) -> dict[str, dict[str, float]]:
+    """Per requirement that counts a population the thresholds of the verifier's figures."""
+    found: dict[str, dict[str, float]] = {}
+    if policy.k_map is not None:
+        found["k_map"] = {"k_map": policy.k_map.k, "rows_outside_population": 0}
+    if (bounds := policy.delta_presence) is not None:
+        found["delta_presence"] = {
+            "delta_min": bounds.min,
+            "delta_max": bounds.max,
+            "rows_outside_population": 0,
+        }
+    return found
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The `rows` that were anonymised and the `people` of the population with numbers for the values of their
+    quasi-identifiers, and the `texts` that each value may be published as."""
+
+    rows: pl.DataFrame
+    people: pl.DataFrame | None
+    texts: dict[str, pl.DataFrame]
+
+
+def _shown(
+    original: pl.DataFrame, population: pl.DataFrame | None, policy: Policy, transformation: Mapping[str, int]
+) -> _Shown:
+    is_one_level = policy.search == "optimal" and not policy.exact
+    if is_one_level and population is None:
+        return _Shown(original, None, {})
+    rows, people, texts = original, _typed(population, original, policy), {}
+    for name, spec in policy.quasi_identifiers.items():
+        column = original.get_column(name)
+        if people is not None:
+            column = pl.concat([column, people.get_column(name)])
+        hierarchy = build_hierarchy(column, spec)
+        levels = [transformation[name]] if is_one_level else range(spec.least_level, hierarchy.levels)
+        texts[name] = pl.DataFrame(
+            [
+                pl.int_range(hierarchy.domain, dtype=pl.Int32, eager=True).alias("value"),
+                *(hierarchy.labels[level].gather(hierarchy.codes[level]).alias(str(level)) for level in levels),
+            ]
+        )
+        numbers = pl.Series(name, hierarchy.rows)
+        rows = rows.with_columns(numbers.head(len(original)))
+        people = None if people is None else people.with_columns(numbers.slice(len(original)))
+    for name in policy.exact:
+        values = original.get_column(name).unique()
+        texts[name] = pl.DataFrame([values.alias("value"), values.alias("0")])
+    if people is not None and policy.exact:
+        # Partitions are judged one by one, as they are anonymised; people of others are no part of any.
+        people = people.join(original.select(policy.exact).unique(), on=policy.exact, how="semi", nulls_equal=True)
+    return _Shown(rows, people, texts)
+
+
+def _typed(population: pl.DataFrame | None, original: pl.DataFrame, policy: Policy) -> pl.DataFrame | None:
+    """The columns of the classes of the population, typed as in the rows that were anonymised."""
+    if population is None:
+        return None
+    try:
+        return population.select(pl.col(name).cast(original.schema[name]) for name in policy.class_columns)
+    except pl.exceptions.PolarsError:
+        # Its message may quote values.
+        raise DataError(
+            f"the population lacks one of the column(s) {', '.join(policy.class_columns)}, or has another type there "
+            "than the rows that were anonymised"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merajut_assets.privacy import Policy, PolicyError, Release, anonymise, verify
-from merajut_assets.privacy.history import RELEASE, signatures
+from merajut_assets.privacy.classes import class_numbers
+from merajut_assets.privacy.counting import count_frame
+from merajut_assets.privacy.history import RELEASE, Diversity, codes_of, least_values, past_of, signatures
+from merajut_assets.privacy.metrics import METRICS
+from merajut_assets.privacy.repeated import Beside, RepeatedSolution, offer, search_beside, standing
+from merajut_assets.privacy.requirements import judge
+from merajut_assets.privacy.verify_history import verify_history
 
 KEY = bytes(range(32))
 K, L = 4, 2
@@ -67,16 +74,26 @@ def months(seed: int, count: int, number: int) -> list[pl.DataFrame]:
     return frames
 
 
+def no_history(frame: pl.DataFrame, rules: Policy) -> pl.DataFrame:
+    """The history of a first release."""
+    return signatures(_nothing(frame), rules, KEY).with_columns(pl.lit("").alias(RELEASE))
+
+
+def with_release(history: pl.DataFrame, release: Release, rules: Policy, month: int) -> pl.DataFrame:
+    """The history with what is kept of one more release."""
+    if release.frame is None:
+        return history
+    kept = signatures(release.frame, rules, KEY).with_columns(pl.lit(f"{month:02d}").alias(RELEASE))
+    return pl.concat([history, kept.select(history.columns)])
+
+
 def publish(frames: list[pl.DataFrame], rules: Policy) -> list[Release]:
     """Each month beside all earlier ones that were published."""
-    history = signatures(_nothing(frames[0]), rules, KEY).with_columns(pl.lit("").alias(RELEASE))
+    history = no_history(frames[0], rules)
     releases = []
     for month, frame in enumerate(frames):
-        release = anonymise(frame, rules, history=history)
-        releases.append(release)
-        if release.frame is not None:
-            kept = signatures(release.frame, rules, KEY).with_columns(pl.lit(f"{month:02d}").alias(RELEASE))
-            history = pl.concat([history, kept.select(history.columns)])
+        releases.append(anonymise(frame, rules, history=history))
+        history = with_release(history, releases[-1], rules, month)
     return releases
 
 
@@ -109,11 +126,12 @@ def fewest(releases: list[Release], presence_known: bool) -> tuple[int, int]:
     return least_candidates, least_values
 
 
+@pytest.mark.parametrize("search", ["optimal", "local"])
 @pytest.mark.parametrize("presence", ["known", "unknown"])
-def test_every_child_keeps_k_candidates_and_m_values_over_a_year_quarter(presence: str) -> None:
+def test_every_child_keeps_k_candidates_and_m_values_over_a_year_quarter(presence: str, search: str) -> None:
     """Without judging months together, three of them single children out, each being 4-anonymous by itself."""
     frames = months(seed=7, count=400, number=4)
-    rules = policy(presence=presence)
+    rules = policy(presence=presence, search=search)
     releases = publish(frames, rules)
     assert sum(release.frame is not None for release in releases) >= 2
     candidates, values = fewest(releases, presence == "known")
@@ -123,9 +141,10 @@ def test_every_child_keeps_k_candidates_and_m_values_over_a_year_quarter(presenc
     assert fewest(alone, presence == "known")[0] < K
 
 
-def test_a_release_beside_others_holds_by_itself_too() -> None:
+@pytest.mark.parametrize("search", ["optimal", "local"])
+def test_a_release_beside_others_holds_by_itself_too(search: str) -> None:
     """Rows are left out one by one here, after which each class must still have k children and l values."""
-    for release in publish(months(seed=3, count=400, number=3), policy()):
+    for release in publish(months(seed=3, count=400, number=3), policy(search=search)):
         assert release.frame is not None
         facts = verify(release.frame, policy().class_columns, ["reason"], "child", k=K)
         assert facts["k"] >= K
@@ -134,28 +153,33 @@ def test_a_release_beside_others_holds_by_itself_too() -> None:
         assert release.report["candidates"] >= K
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("search", ["optimal", "local"])
 @pytest.mark.parametrize("presence_known", [True, False])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(20, 120))
-def test_any_sequence_of_months_keeps_candidates(seed: int, count: int, presence_known: bool) -> None:
+def test_any_sequence_of_months_keeps_candidates(seed: int, count: int, presence_known: bool, search: str) -> None:
     """Small worlds leave and come in ways that large ones rarely do."""
-    rules = policy(presence="known" if presence_known else "unknown", suppression_limit=0.9)
+    rules = policy(presence="known" if presence_known else "unknown", suppression_limit=0.9, search=search)
     releases = [release for release in publish(months(seed, count, 4), rules) if release.frame is not None]
     if releases:
         assert fewest(releases, presence_known)[0] >= K
 
 
-def test_an_empty_history_changes_nothing() -> None:
+@pytest.mark.parametrize("search", ["optimal", "local"])
+def test_an_empty_history_changes_nothing(search: str) -> None:
     """The first release must be the one that would be made without a history."""
     frame = months(seed=1, count=300, number=1)[0]
-    first, alone = publish([frame], policy())[0], anonymise(frame, policy())
+    rules = policy(search=search)
+    first, alone = publish([frame], rules)[0], anonymise(frame, rules)
     assert first.frame is not None
     assert alone.frame is not None
     assert first.report["transformation"] == alone.report["transformation"]
     assert first.frame.equals(alone.frame)
 
 
-def test_partitions_are_judged_together() -> None:
+@pytest.mark.parametrize("search", ["optimal", "local"])
+def test_partitions_are_judged_together(search: str) -> None:
     """A child that moves to the other jurisdiction is neither absent nor new; it must not be told by that."""
     frames = [
         frame.with_columns(
@@ -163,7 +187,7 @@ def test_partitions_are_judged_together() -> None:
         )
         for frame in months(seed=5, count=400, number=3)
     ]
-    rules = policy(exact=("land",), suppression_limit=0.6)
+    rules = policy(exact=("land",), suppression_limit=0.6, search=search)
     releases = publish(frames, rules)
     assert sum(release.frame is not None for release in releases) >= 2
     assert fewest([release for release in releases if release.frame is not None], True)[0] >= K
@@ -180,13 +204,136 @@ def test_what_cannot_be_published_beside_the_past_is_refused_with_the_reason() -
     assert all(release.frame is not None for release in publish(frames[:2], eased))
 
 
-@pytest.mark.parametrize("changes", [{"subject": None}, {"search": "local"}, {"k_map": {"k": 5}}])
+@pytest.mark.parametrize("changes", [{"subject": None}, {"k_map": {"k": 5}}, {"delta_presence": {"max": 0.5}}])
 def test_what_the_past_cannot_be_combined_with_is_refused(changes: dict[str, Any]) -> None:
     """A requirement that is silently not judged would be believed to hold."""
     frame = months(seed=2, count=50, number=1)[0]
-    history = signatures(_nothing(frame), policy(), KEY).with_columns(pl.lit("").alias(RELEASE))
+    history = no_history(frame, policy())
     with pytest.raises(PolicyError):
         anonymise(frame, policy(**changes), history=history)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(20, 150),
+    limit=st.sampled_from([0.0, 0.1, 0.4]),
+    presence_known=st.booleans(),
+)
+def test_one_generalisation_beside_the_past_is_the_best_of_all(
+    seed: int, count: int, limit: float, presence_known: bool
+) -> None:
+    """What leaves the search untried must not be the best: compared with trying every node."""
+    rules = policy(suppression_limit=limit, presence="known" if presence_known else "unknown")
+    earlier, frame = months(seed, count, 2)
+    history = with_release(no_history(earlier, rules), anonymise(earlier, rules), rules, 0)
+    problem = count_frame(frame, rules, by_row=True).parts[0].problem
+    least = least_values(rules)
+    beside = Beside(
+        past_of(history, frame.get_column("child"), least),
+        tuple(Diversity(name, codes_of(frame.get_column(name)), least[name]) for name in least),
+        np.ones(frame.height, dtype=bool),
+        presence_known,
+    )
+    every = RepeatedSolution()
+    for node in product(*(range(attribute.levels) for attribute in problem.attributes)):
+        keys = class_numbers(problem, node)
+        kept = standing(problem, keys, beside, K)
+        if not isinstance(kept, str):
+            levels = np.tile(np.array(node), (frame.height, 1))
+            offer(every, problem, METRICS["loss"], levels, keys, kept, beside, 0)
+    found = search_beside(problem, METRICS["loss"], beside, K)
+    assert found.metric == pytest.approx(every.metric)
+    assert (found.levels is None) == (every.levels is None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("presence_known", [True, False])
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(40, 200),
+    limit=st.sampled_from([0.0, 0.2, 0.5]),
+    rule=st.sampled_from(
+        [
+            {"l_diversity": {"l": L}},
+            {"l_diversity": {"kind": "entropy", "l": 1.5}},
+            {"l_diversity": {"kind": "recursive", "l": L, "c": 3}},
+            {"l_diversity": {"l": L}, "t_closeness": {"t": 0.4}},
+        ]
+    ),
+)
+def test_local_recodings_beside_each_other_pass_the_verifiers(
+    presence_known: bool, seed: int, count: int, limit: float, rule: dict[str, Any]
+) -> None:
+    """Levels that differ from class to class must neither narrow anybody down within a month nor over the months, and
+    whoever asks for them must not lose more than by the same levels for all beside the same past."""
+    presence = "known" if presence_known else "unknown"
+    rules = policy(presence=presence, suppression_limit=limit, search="local", sensitive={"reason": rule})
+    one_level = rules.model_copy(update={"search": "optimal"})
+    frames = months(seed, count, 3)
+    history = no_history(frames[0], rules)
+    for month, frame in enumerate(frames):
+        release = anonymise(frame, rules, history=history)
+        plain = anonymise(frame, one_level, history=history)
+        history = with_release(history, release, rules, month)
+        if release.frame is None:
+            assert plain.frame is None
+            continue
+        assert plain.frame is None or release.report["loss"] <= plain.report["loss"] + 1e-9
+        verdict = judge(release.frame, frame, rules, release.report["transformation"])
+        assert verdict.broken == []
+        assert "narrowed" not in verdict.facts
+        assert verdict.facts["rows"] == frame.height - release.report["suppressed"] >= (1 - limit) * frame.height
+        facts = verify_history(history, ["reason"], presence_known=presence_known)
+        assert facts["candidates"] >= K
+        assert facts["candidate_values"]["reason"] >= L
+
+
+def test_levels_differ_beside_the_past_where_that_keeps_more() -> None:
+    """A local recoding that always fell back on the same levels for all would pass every other test."""
+    rules = policy(search="local", suppression_limit=0.15, presence="unknown")
+    for release in publish(months(seed=7, count=400, number=3), rules):
+        assert release.report["loss"] < release.report["local"]["optimum_of_one_generalisation"]
+        assert release.report["optimal"] is False
+
+
+def test_local_recoding_beside_the_past_needs_no_lattice() -> None:
+    """Twenty columns make 3^20 level vectors, which no search of one generalisation for all can hold."""
+    names = [f"column_{number}" for number in range(20)]
+    rules = Policy.model_validate(
+        {
+            "subject": "child",
+            "k": K,
+            "search": "local",
+            "suppression_limit": 0.3,
+            "quasi_identifiers": {name: {"prefix": [2, 1, 0]} for name in names},
+        }
+    )
+    generator = np.random.default_rng(9)
+    kinds = generator.choice(["ax", "ay", "bx", "by"], (6, len(names)))
+    children = pl.DataFrame(kinds[generator.integers(0, 6, 120)], schema=names, orient="row")
+    first = children.with_columns(child=pl.int_range(pl.len()).cast(pl.String))
+    history = signatures(first.clear(), rules, KEY).with_columns(pl.lit("").alias(RELEASE))
+    for month, frame in enumerate((first, first[:110])):
+        release = anonymise(frame, rules, history=history)
+        assert release.frame is not None
+        history = with_release(history, release, rules, month)
+    assert verify_history(history)["candidates"] >= K
+    refused = anonymise(first[:K], rules, history=history).report
+    assert "beside the earlier releases" in refused["reason"]
+    with pytest.raises(PolicyError, match="lattice"):
+        anonymise(first, rules.model_copy(update={"search": "optimal"}), history=history)
+
+
+def test_months_recoded_locally_each_by_itself_are_found() -> None:
+    """The verifier must see the harm: finer classes of two months meet in single children."""
+    rules = policy(search="local")
+    frames = months(seed=7, count=400, number=2)
+    history = no_history(frames[0], rules)
+    for month, frame in enumerate(frames):
+        history = with_release(history, anonymise(frame, rules), rules, month)
+    assert verify_history(history, ["reason"])["candidates"] < K
 
 
 def test_signatures_hold_no_value_of_the_release() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merajut_assets.privacy import Policy, anonymise
+from merajut_assets.privacy import DataError, Policy, anonymise
 from merajut_assets.privacy.requirements import judge, questions
 
 TREE = "a;x;*\nb;x;*\nc;y;*\nd;y;*\n"
@@ -116,12 +116,26 @@ def test_a_looser_table_is_refused_model_by_model(tree: Path) -> None:
     assert broken.startswith("k = 5")
 
 
-def test_a_population_that_cannot_be_put_on_levels_is_said_so() -> None:
+def test_a_population_that_is_not_given_is_said_so() -> None:
     """Silence would be taken for a proof."""
     frame = pl.DataFrame({"zip": ["11"] * 4, "age": [1] * 4, "sex": ["f"] * 4})
     mapping = {"k": 2, "quasi_identifiers": QUASI_IDENTIFIERS, "k_map": {"k": 2}, "exact": ["sex"]}
     policy = Policy.from_mapping(mapping)
-    assert judge(frame, frame, policy, {}, frame).not_verified == ["k_map"]
+    released = anonymise(frame, policy, population=frame).frame
+    assert released is not None
+    assert judge(released, frame, policy, {}).not_verified == ["k_map"]
+    assert judge(released, frame, policy, {}, frame).not_verified == []
+
+
+def test_a_population_of_other_columns_or_types_is_refused_without_a_value() -> None:
+    """What cannot be compared must not count as nobody, and what a library says of it must not be passed on."""
+    frame = pl.DataFrame({"zip": ["11"] * 4, "age": [1] * 4})
+    policy = Policy.from_mapping({"k": 2, "quasi_identifiers": QUASI_IDENTIFIERS, "k_map": {"k": 2}})
+    report = anonymise(frame, policy, population=frame).report
+    for people in (frame.drop("zip"), frame.with_columns(age=pl.lit("seventeen"))):
+        with pytest.raises(DataError, match="the population lacks one of") as refused:
+            judge(frame, frame, policy, report["transformation"], people)
+        assert "seventeen" not in str(refused.value)
 
 
 def test_every_requirement_of_a_sensitive_column_is_asked_for(tree: Path) -> None:
