@@ -143,6 +143,10 @@ class LineageGraph:
                 nodes[ref] = node
         return LineageGraph.of((*self.edges, *other.edges), nodes.values())
 
+    def values(self) -> LineageGraph:
+        """The part that says what values are computed from, with all columns."""
+        return LineageGraph.of((edge for edge in self.edges if edge.kind is Kind.DIRECT), self.nodes.values())
+
     # ── neighbours ───────────────────────────────────────────────────────────────────────
 
     @cached_property

@@ -18,7 +18,6 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
 
 from merajut_assets.failures import guarded
-from merajut_assets.lineage.explanation import explained
 from merajut_assets.lineage.sql import ColumnLineage, asset_path, mart_stakeholder
 from merajut_assets.marts.dbt_sources import DBT_PROJECT, source_differences
 from merajut_assets.marts.labels import ColumnLabels, strictest
@@ -36,7 +35,6 @@ from merajut_assets.marts.project import (
     tables,
     upstream_sources,
 )
-from merajut_assets.marts.proof import whole_graph
 from partitions import release_partitions
 from resources.lakehouse import Lakehouse
 from resources.warehouse import Warehouse
@@ -45,8 +43,6 @@ WAREHOUSE_GROUP = "warehouse"
 # Everybody who opens a build file: DuckDB allows one writer or many readers.
 WAREHOUSE_POOL = "warehouse"
 CHECK_NAME = "dbt_tests"
-# Metadata with which a page says in words where each column comes from.
-COLUMN_ORIGINS = "where_columns_come_from"
 _PARTIAL_PARSE = "partial_parse.msgpack"
 
 
@@ -166,7 +162,6 @@ def build_mart_assets(
         outcome = run_dbt(dbt, manifest, lakehouse, release, selected, [nodes[key] for key in checked])
         record_build(lakehouse.warehouse, release, manifest, outcome)
         rows = count_rows(lakehouse.warehouse, release, [node for node in selected if outcome.is_built(node)])
-        graph = whole_graph(manifest_path)
         for key, node in _in_build_order(nodes, outcome):
             if key in context.selected_asset_keys and outcome.is_built(node):
                 lineage = lineage_metadata(manifest, load_lineage(manifest_path), node["unique_id"])
@@ -175,7 +170,6 @@ def build_mart_assets(
                     metadata={
                         "dagster/row_count": rows[node["unique_id"]],
                         **lineage,
-                        COLUMN_ORIGINS: dg.MetadataValue.md(explained(graph, "/".join(key.path))),
                         "build_seconds": outcome.seconds(node),
                     },
                 )

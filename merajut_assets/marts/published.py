@@ -14,8 +14,7 @@ import polars as pl
 
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.failures import guarded
-from merajut_assets.lineage.explanation import explained
-from merajut_assets.marts.dbt import COLUMN_ORIGINS, WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows, labelled_schema
+from merajut_assets.marts.dbt import WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows, labelled_schema
 from merajut_assets.marts.labels import ColumnLabels, strictest
 from merajut_assets.marts.project import (
     MANIFEST,
@@ -28,7 +27,7 @@ from merajut_assets.marts.project import (
     stakeholder_marts,
     tables,
 )
-from merajut_assets.marts.proof import prove_release, whole_graph
+from merajut_assets.marts.proof import prove_release
 from merajut_assets.marts.publication_log import complete_log, log_released
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, stakeholder_policies
 from partitions import cut_off, release_partitions
@@ -112,7 +111,6 @@ def _published_asset(
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": sum(publication.rows.values()),
-                COLUMN_ORIGINS: dg.MetadataValue.md(explained(whole_graph(manifest_path), "/".join(key.path))),
                 "file": publication.path.name,
                 "version": publication.number,
                 "is_new": publication.is_new,
