@@ -12,8 +12,8 @@ import dagster as dg
 
 from merajut_assets.automation import build_automation
 from merajut_assets.automation.conditions import with_condition
+from merajut_assets.compliance.asset_pages import column_origins, with_page
 from merajut_assets.compliance.assets import build_compliance_assets, build_inventory
-from merajut_assets.compliance.column_origins import column_origins, with_origins
 from merajut_assets.compliance.lineage_assets import build_lineage_assets
 from merajut_assets.conformed.assets import build_conformed_assets, build_quarantine_assets
 from merajut_assets.marts.dbt import build_mart_assets, dbt_resource
@@ -43,13 +43,13 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         *build_compliance_assets(),
     ]
     holding_data = _with_data(parts)
-    texts = column_origins(holding_data)
+    origins = column_origins(holding_data)
     parts += build_lineage_assets(assets=holding_data)
     # It tells about itself, too: the definitions it asks for are those that it is part of.
     parts.append(build_inventory(lambda: definitions.resolve_asset_graph()))
     definitions = dg.Definitions(
         assets=[
-            part if isinstance(part, dg.AssetChecksDefinition) else with_origins(with_condition(part), texts)
+            part if isinstance(part, dg.AssetChecksDefinition) else with_page(with_condition(part), origins)
             for part in parts
         ],
         jobs=automation.jobs,

@@ -20,7 +20,7 @@ import dagster as dg
 import pytest
 
 from merajut_assets.catalogue import PrivacyStep
-from merajut_assets.compliance.column_origins import COLUMN_ORIGINS
+from merajut_assets.compliance.asset_pages import COLUMN_ORIGINS
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.definitions import build_defs
@@ -142,6 +142,8 @@ def test_every_asset_says_what_it_is(specs):
             lacking.append(f"{name}: kind")
         if spec.tags.get("sensitivity") not in list(PrivacyClass):
             lacking.append(f"{name}: sensitivity")
+        elif spec.tags["sensitivity"] not in spec.kinds:
+            lacking.append(f"{name}: sensitivity as a kind, which is all of it that the graph shows")
         if spec.key.path[0] not in LAYERS:
             lacking.append(f"{name}: layer")
     assert lacking == []

@@ -86,7 +86,7 @@ def _edges() -> dg.AssetsDefinition:
         **_options(
             "lineage_edges",
             "Where every column comes from, from the sources to the published files: one row per edge.",
-            {"polars", "delta"},
+            {"deltalake"},
             _EDGE_COLUMNS,
         )
     )
