@@ -18,6 +18,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
 
 from merajut_assets.failures import guarded
+from merajut_assets.lineage.disclosure import disclosure_tests
 from merajut_assets.lineage.sql import ColumnLineage, asset_path, mart_stakeholder
 from merajut_assets.marts.dbt_sources import DBT_PROJECT, source_differences
 from merajut_assets.marts.labels import ColumnLabels, strictest
@@ -37,6 +38,7 @@ from merajut_assets.marts.project import (
 )
 from partitions import release_partitions
 from resources.lakehouse import Lakehouse
+from resources.verifications import record_verification
 from resources.warehouse import Warehouse
 
 WAREHOUSE_GROUP = "warehouse"
@@ -174,6 +176,7 @@ def build_mart_assets(
                     },
                 )
             if key in checked:
+                record_disclosure_tests(lakehouse, release, manifest, outcome, node)
                 yield outcome.check_result(key, node)
         unbuilt = [str(node["name"]) for node in selected if not outcome.is_built(node)]
         if unbuilt:
@@ -234,6 +237,10 @@ class BuildOutcome:
                 "model": self._status(node["unique_id"]) or "not built in this run",
             },
         )
+
+    def have_passed(self, tests: Collection[Node]) -> bool:
+        """Whether there are tests, and every one of them ran and found nothing."""
+        return bool(tests) and all(self._status(test["unique_id"]) == "pass" for test in tests)
 
     def position(self, node: Node) -> int:
         """Where dbt finished the model; those it did not touch come last."""
@@ -322,6 +329,18 @@ def record_build(warehouse: Warehouse, release: str, manifest: Mapping[str, Any]
         )
 
 
+def record_disclosure_tests(
+    lakehouse: Lakehouse, release: str, manifest: Mapping[str, Any], outcome: BuildOutcome, node: Node
+) -> None:
+    """Append to the audit log whether the tests that a model's disclosure control rests on passed on its build, for
+    the lineage proof to demand it; nothing for a model that declares none."""
+    tests = disclosure_tests(manifest).get(node["unique_id"])
+    if tests is not None:
+        build = lakehouse.warehouse.builds(release).get(node["unique_id"])
+        asset = "/".join(asset_path(node))
+        record_verification(lakehouse.audit, asset, release, build, passed=outcome.have_passed(tests))
+
+
 def _prepare_target(target: Path) -> None:
     """A folder for dbt's files of a release, with the pipeline's parse and without the last run's results."""
     target.mkdir(parents=True, exist_ok=True)
@@ -392,6 +411,7 @@ __all__ = [
     "count_rows",
     "dbt_resource",
     "record_build",
+    "record_disclosure_tests",
     "refuse_unjudged",
     "run_dbt",
 ]

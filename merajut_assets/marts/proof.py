@@ -23,6 +23,7 @@ from merajut_assets.marts.project import (
     load_manifest,
     load_values,
     stakeholder_marts,
+    tables,
 )
 from merajut_assets.marts.rules import ROW_LEVEL
 from merajut_assets.policies.stakeholder import stakeholder_policies
@@ -117,9 +118,11 @@ def prove_release(
 
 def evidence_of(lakehouse: Lakehouse, release: str, manifest_path: Path = MANIFEST) -> Evidence:
     """What is known about the privacy checks of a release: the entries of the audit log, if it is as it was written,
-    and the version in which each dataset and statistic is stored."""
-    tables = [asset for asset in whole_graph(manifest_path).assets if asset.startswith(("protected/", "statistics/"))]
-    versions = {table: stored_version(lakehouse.lake, table, release) for table in tables}
+    the version in which each dataset and statistic is stored, and the build of each model."""
+    stored = [asset for asset in whole_graph(manifest_path).assets if asset.startswith(("protected/", "statistics/"))]
+    versions = {table: stored_version(lakehouse.lake, table, release) for table in stored}
+    builds, manifest = lakehouse.warehouse.builds(release), load_manifest(manifest_path)
+    versions |= {"/".join(asset_path(model)): builds.get(model["unique_id"]) for model in tables(manifest)}
     report = lakehouse.audit.verify()
     return Evidence(
         release=release,
