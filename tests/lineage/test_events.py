@@ -77,6 +77,10 @@ def test_every_event_is_as_the_published_schema_says(state: RunState) -> None:
         lambda event: event["outputs"][0]["facets"]["columnLineage"]["dataset"][0].pop("field"),
         lambda event: event["outputs"][0]["facets"]["schema"].update(feilds=[]),
         lambda event: event["run"]["facets"]["parent"].pop("_producer"),
+        lambda event: event["run"]["facets"]["parent"].update(_producer="somebody"),
+        lambda event: event.update(schemaURL="version two"),
+        lambda event: event["run"]["facets"]["nominalTime"].update(nominalEndTime=None),
+        lambda event: event["outputs"][0]["facets"]["schema"]["fields"][0].update(description=None),
     ],
 )
 def test_the_schema_finds_what_is_wrong(spoil: Any) -> None:
