@@ -110,10 +110,10 @@ class Warehouse:
         if not self.build_path(release).exists():
             return {}
         try:
-            return {
-                str(model): (str(digest), int(build))
-                for model, (digest, build) in json.loads(self._models_path(release).read_bytes()).items()
-            }
+            known = json.loads(self._models_path(release).read_bytes())
+            # A digest alone was written before builds were told apart: such a model is to be built again.
+            built = {model: made for model, made in known.items() if not isinstance(made, str)}
+            return {model: (str(digest), int(build)) for model, (digest, build) in built.items()}
         except FileNotFoundError:
             return {}
         except (ValueError, AttributeError, TypeError):

@@ -43,10 +43,7 @@ CHECK_NAME = "opens_for_its_stakeholder_alone"
 # Tells about the publication and is written by the publisher, not by dbt.
 ABOUT_TABLE = "about"
 _FAULTS_SHOWN = 5
-_REMEDY = (
-    "Close the paths, or materialise the datasets that lack evidence with their checks; "
-    "`merajut lineage prove` says more"
-)
+_REMEDY = "Close the paths, or materialise what lacks evidence with its checks; `merajut lineage prove` says more"
 
 
 def build_published_assets(
