@@ -18,8 +18,8 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,8 @@ class Warehouse:
         """Remember the digest of the SQL by which each model was built just now; None forgets a model."""
         path = self._models_path(release)
         with self._writing(release):
-            # The time tells builds apart, also those of a file that was removed and made again.
-            build = int(datetime.now(UTC).strftime("%Y%m%d%H%M%S%f"))
+            # Microseconds since 1970 tell builds apart, also those of a file that was removed and made again.
+            build = time.time_ns() // 1_000
             built = {model: None if digest is None else (digest, build) for model, digest in digests.items()}
             known = {**self._built(release), **built}
             path.parent.mkdir(parents=True, exist_ok=True)
