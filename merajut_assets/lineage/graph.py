@@ -174,7 +174,8 @@ class LineageGraph:
         while ready:
             ref = ready.pop()
             order.append(ref)
-            for target in {edge.target for edge in self.outgoing.get(ref, ())}:
+            # In the order of the edges, so that what is told in this order is the same in every process.
+            for target in dict.fromkeys(edge.target for edge in self.outgoing.get(ref, ())):
                 waiting[target] -= 1
                 if not waiting[target]:
                     ready.append(target)

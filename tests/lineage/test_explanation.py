@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.lineage.explanation import explained
 from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind, LineageGraph, Node
 from merajut_assets.privacy.steps import PrivacyStep
+from resources.settings import REPOSITORY
 
 NIK = ColumnRef("source/panti/children", "nik")
 TOKEN = ColumnRef("raw/panti/children", "child_token")
 PSEUDONYM = ColumnRef("mart/academia/research_dataset", "child_pseudonym")
 RELEASE = ColumnRef("mart/academia/research_dataset", "release")
 FILTER = ColumnRef("source/panti/consents", "status")
+
+TELL = """
+from merajut_assets.compliance.asset_pages import column_origins
+from merajut_assets.marts.proof import value_graph
+print(*column_origins(value_graph().assets).items(), sep="\\n")
+"""
 
 
 def graph() -> LineageGraph:
@@ -59,3 +70,16 @@ def test_a_wide_table_stays_short() -> None:
     assert "`source/panti/children.column_0`" in shared, "where there are two tables, each column is named with its own"
     assert rules.count("`source/") == 4
     assert "and 6 more" in rules
+
+
+def test_what_is_told_is_the_same_in_every_process() -> None:
+    """Metadata of definitions that changed with every load would look like a change of what is defined."""
+    told = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(
+            [sys.executable, "-c", TELL], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        )
+        told.add(done.stdout)
+    (text,) = told
+    assert "pseudonymise" in text
