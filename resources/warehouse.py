@@ -89,8 +89,9 @@ class Warehouse:
         """Remember the digest of the SQL by which each model was built just now; None forgets a model."""
         path = self._models_path(release)
         with self._writing(release):
-            # Microseconds since 1970 tell builds apart, also those of a file that was removed and made again.
-            build = time.time_ns() // 1_000
+            # The time tells builds apart, also those of a file that was removed and made again. In nanoseconds it has
+            # too many digits to be taken for somebody's number.
+            build = time.time_ns()
             built = {model: None if digest is None else (digest, build) for model, digest in digests.items()}
             known = {**self._built(release), **built}
             path.parent.mkdir(parents=True, exist_ok=True)
