@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 1600, 1000
-SECONDS_TO_START, SECONDS_TO_SHOW, SECONDS_TO_END = 60, 60, 10
+SECONDS_TO_START, SECONDS_TO_SHOW, SECONDS_TO_END = 120, 120, 10
 _OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",

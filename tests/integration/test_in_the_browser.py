@@ -21,7 +21,7 @@ from tests.integration.browser import executable, open_page, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.browser]
 
-SECONDS_TO_SERVE = 180
+SECONDS_TO_SERVE = 300
 MOST_CLICKS = 4
 
 
