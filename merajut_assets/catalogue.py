@@ -17,11 +17,12 @@ from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Column, System, TableContract
 from merajut_assets.privacy.steps import PrivacyStep
 
+# Where a table is kept; the graph shows icons for names that Dagster knows.
 KINDS = {
-    "raw": {"polars", "parquet"},
-    "conformed": {"polars", "delta"},
-    "protected": {"polars", "delta"},
-    "statistics": {"opendp", "delta"},
+    "raw": {"parquet"},
+    "conformed": {"deltalake"},
+    "protected": {"deltalake"},
+    "statistics": {"opendp", "deltalake"},
 }
 _TYPE_NAMES = {
     pl.String: "text",

@@ -564,12 +564,16 @@ def impact_of_column(
     column: Annotated[str, typer.Argument(help="A column, such as raw/panti/children.birth_date.")],
     as_json: AsJson = False,
 ) -> None:
-    """List what a change of a column reaches: columns, marts, published files, and how many people it is about."""
+    """List what a change of a column reaches: columns, marts, published files, and of how many people there are rows.
+
+    People are counted in the source table as it was landed last: distinct ids, and registrations of one child as one.
+    """
     with clean_exit():
         from merajut_assets.command import lineage
+        from merajut_assets.compliance.subjects import people_in
 
         found = lineage.impact(column)
-        people = lineage.people_of(_lakehouse(), found.subjects)
+        people = people_in(_lakehouse(), found.tables)
         if as_json:
             typer.echo(json.dumps(lineage.impact_facts(found, people), indent=1))
         else:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from merajut_assets.automation import build_automation
 from merajut_assets.automation.conditions import with_condition
+from merajut_assets.compliance.asset_pages import column_origins, with_page
 from merajut_assets.compliance.assets import build_compliance_assets, build_inventory
 from merajut_assets.compliance.lineage_assets import build_lineage_assets
 from merajut_assets.conformed.assets import build_conformed_assets, build_quarantine_assets
@@ -41,11 +42,16 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         *build_published_assets(),
         *build_compliance_assets(),
     ]
-    parts += build_lineage_assets(assets=_with_data(parts))
+    holding_data = _with_data(parts)
+    origins = column_origins(holding_data)
+    parts += build_lineage_assets(assets=holding_data)
     # It tells about itself, too: the definitions it asks for are those that it is part of.
     parts.append(build_inventory(lambda: definitions.resolve_asset_graph()))
     definitions = dg.Definitions(
-        assets=[part if isinstance(part, dg.AssetChecksDefinition) else with_condition(part) for part in parts],
+        assets=[
+            part if isinstance(part, dg.AssetChecksDefinition) else with_page(with_condition(part), origins)
+            for part in parts
+        ],
         jobs=automation.jobs,
         schedules=automation.schedules,
         sensors=automation.sensors,

@@ -4,7 +4,7 @@ Here belongs where these files are and how one becomes the released one. Which t
 whether they are verified, is decided before. The whole warehouse opens with the analyst key.
 
     build/<release>.duckdb          the pipeline's: protected tables, then what dbt makes of them
-    build/<release>.models.json     by which SQL each of its models was made
+    build/<release>.models.json     by which SQL each of its models was made, and in which build
     released/<release>-<n>.duckdb   a finished copy; released/current.json points at the one in force
 
 The numbers of copies go on counting, also after copies were withdrawn: to a process that has had a file open,
@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,25 +86,38 @@ class Warehouse:
         return [name for (name,) in rows]
 
     def record_models(self, release: str, digests: Mapping[str, str | None]) -> None:
-        """Remember the digest of the SQL by which each model was built; None forgets a model."""
+        """Remember the digest of the SQL by which each model was built just now; None forgets a model."""
         path = self._models_path(release)
         with self._writing(release):
-            known = {**self.models(release), **digests}
+            # The time tells builds apart, also those of a file that was removed and made again. In nanoseconds it has
+            # too many digits to be taken for somebody's number.
+            build = time.time_ns()
+            built = {model: None if digest is None else (digest, build) for model, digest in digests.items()}
+            known = {**self._built(release), **built}
             path.parent.mkdir(parents=True, exist_ok=True)
-            kept = {model: digest for model, digest in known.items() if digest is not None}
+            kept = {model: made for model, made in known.items() if made is not None}
             write_atomically(path, json.dumps(kept, indent=1, sort_keys=True).encode())
 
     def models(self, release: str) -> dict[str, str]:
         """Digest of the SQL by model, of the models in a build file; empty without a file. Needs no vault."""
+        return {model: digest for model, (digest, _) in self._built(release).items()}
+
+    def builds(self, release: str) -> dict[str, int]:
+        """In which build each model of a build file was made, as a number that no two builds share; empty without a
+        file. Needs no vault."""
+        return {model: build for model, (_, build) in self._built(release).items()}
+
+    def _built(self, release: str) -> dict[str, tuple[str, int]]:
         if not self.build_path(release).exists():
             return {}
         try:
-            return {
-                str(model): str(digest) for model, digest in json.loads(self._models_path(release).read_bytes()).items()
-            }
+            known = json.loads(self._models_path(release).read_bytes())
+            # A digest alone was written before builds were told apart: such a model is to be built again.
+            built = {model: made for model, made in known.items() if not isinstance(made, str)}
+            return {model: (str(digest), int(build)) for model, (digest, build) in built.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError):
             raise DatabaseFileError(
                 f"{self._models_path(release).name} is damaged; remove it and materialise the marts again"
             ) from None

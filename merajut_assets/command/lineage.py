@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from merajut_assets.command.exits import BadInput
-from merajut_assets.contracts import registry
+from merajut_assets.compliance.lineage_report import report_name
 from merajut_assets.contracts.base import Subject
 from merajut_assets.lineage import render
 from merajut_assets.lineage.graph import ColumnRef, LineageError
@@ -63,10 +63,14 @@ def impact_lines(found: Impact, people: dict[Subject, int | None]) -> Iterable[s
             yield f"  {title} {asset}: {', '.join(columns)}"
     yield f"marts: {', '.join(found.marts) or 'none'}"
     yield f"published files: {', '.join(found.published) or 'none'}"
-    told = [
-        f"{subject}: {'not conformed yet' if number is None else f'{number:,}'}" for subject, number in people.items()
-    ]
-    yield f"people whom the table is about: {', '.join(told) or 'none'}"
+    yield f"report pages: {', '.join(map(report_name, found.marts)) or 'none'}"
+    told = [f"{subject}: {'not landed yet' if number is None else f'{number:,}'}" for subject, number in people.items()]
+    where = ", ".join(table.identifier for table in found.tables)
+    yield (
+        f"people of whom {where} has rows, each counted once: {', '.join(told)}"
+        if told
+        else "people: none has rows here"
+    )
 
 
 def impact_facts(found: Impact, people: dict[Subject, int | None]) -> dict[str, Any]:
@@ -77,21 +81,9 @@ def impact_facts(found: Impact, people: dict[Subject, int | None]) -> dict[str, 
         "by_rows": [str(ref) for ref in found.by_rows],
         "marts": list(found.marts),
         "published": list(found.published),
+        "pages": [report_name(mart) for mart in found.marts],
         "people": {subject.value: number for subject, number in people.items()},
-    }
-
-
-def people_of(lakehouse: Lakehouse, subjects: Iterable[Subject]) -> dict[Subject, int | None]:
-    """How many people of each kind conformed knows, told without reading anybody's row; None before it is built."""
-    tables = {
-        entity.column(entity.key[0]).subject: "/".join(entity.asset_key)
-        for entity in registry.tables("conformed").values()
-        if len(entity.key) == 1
-    }
-    lake = lakehouse.lake
-    return {
-        subject: lake.rows(tables[subject]) if subject in tables and lake.version(tables[subject]) is not None else None
-        for subject in subjects
+        "people_of": [table.identifier for table in found.tables],
     }
 
 

@@ -123,7 +123,7 @@ def _quality_history() -> dg.AssetsDefinition:
         **_options(
             "quality_history",
             "How good the data of every conformed entity was at each build, in five dimensions.",
-            {"polars", "delta"},
+            {"deltalake"},
             columns,
             _conformed(),
         )
@@ -386,7 +386,7 @@ def _processing_register() -> dg.AssetsDefinition:
             name,
             "Register of processing: purpose, legal basis, people and data concerned, recipients, countries, retention "
             "and safeguards of every dataset, as contracts and policies declare them.",
-            {"polars", "delta"},
+            {"deltalake"},
             columns,
             [*_conformed(), *_published()],
         ),
@@ -449,7 +449,7 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
             name,
             "Inventory: every table and column with privacy class, owner, retention, freshness, when it was made last, "
             "and how its checks ended.",
-            {"polars", "delta"},
+            {"deltalake"},
             columns,
             [*_conformed(), *_published()],
         ),

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from merajut_assets.catalogue import freshness_policy
-from merajut_assets.compliance.lineage_report import report_page, store_report
+from merajut_assets.compliance.lineage_report import remove_reports_of_others, report_page, store_report
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.failures import guarded
@@ -86,7 +86,7 @@ def _edges() -> dg.AssetsDefinition:
         **_options(
             "lineage_edges",
             "Where every column comes from, from the sources to the published files: one row per edge.",
-            {"polars", "delta"},
+            {"deltalake"},
             _EDGE_COLUMNS,
         )
     )
@@ -171,11 +171,13 @@ def _report() -> dg.AssetsDefinition:
             mart: store_report(lakehouse, mart, report_page(graph, mart, labels, proof, evidence))
             for mart, (proof, evidence) in proofs_in_force(lakehouse).items()
         }
+        removed = remove_reports_of_others(lakehouse, written)
         rows = [f"| {mart} | {path.name} |" for mart, path in written.items()]
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": len(written),
                 "reports": dg.MetadataValue.md("\n".join(["| mart | file |", "| --- | --- |", *rows])),
+                "removed_reports": ", ".join(removed) or "none",
             }
         )
 

@@ -6,7 +6,7 @@ made, the assets'. It holds names and numbers of columns, paths and versions, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -53,12 +53,26 @@ def report_page(graph: LineageGraph, mart: str, labels: Labels, proof: Proof, ev
     return "\n".join(parts) + "\n"
 
 
+def report_name(mart: str) -> str:
+    """How the file with the report about a mart is called."""
+    return f"{mart.removeprefix('mart/').replace('/', '-')}.html"
+
+
 def store_report(lakehouse: Lakehouse, mart: str, page: str) -> Path:
     """Write a report beside the other evidence; returns where."""
-    path = lakehouse.settings.lineage_reports / f"{mart.removeprefix('mart/').replace('/', '-')}.html"
+    path = lakehouse.settings.lineage_reports / report_name(mart)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
     return path
+
+
+def remove_reports_of_others(lakehouse: Lakehouse, marts: Collection[str]) -> list[str]:
+    """Remove the reports about what is none of these marts any more, which nobody renews; returns their names."""
+    kept = {report_name(mart) for mart in marts}
+    left = sorted(path for path in lakehouse.settings.lineage_reports.glob("*.html") if path.name not in kept)
+    for path in left:
+        path.unlink()
+    return [path.name for path in left]
 
 
 def _resting_on(proof: Proof) -> list[str]:

@@ -1,18 +1,18 @@
 """Who a person is in the lake: their source ids, and the tokens under which conformed knows them.
 
-Belongs here: finding people by what raw keeps in clear (source ids and keyed NIK tokens). Does not
+Belongs here: finding and counting people by what raw keeps in clear (source ids and keyed NIK tokens). Does not
 belong here: erasing them (`erasure`) or taking an older table back (`restoring`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
 from merajut_assets.conformed import conform
-from merajut_assets.conformed.entities import CHILDREN
+from merajut_assets.conformed.entities import CHILDREN, child_links
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.privacy.consent import restricts
@@ -129,6 +129,33 @@ def subject_tokens(lakehouse: Lakehouse, subject: Subject, ids: list[str]) -> pl
     return tokens(pl.Series("token", ids, dtype=pl.String), lakehouse.token_key(subject))
 
 
+def people_in(lakehouse: Lakehouse, tables: Iterable[TableContract]) -> dict[Subject, int | None]:
+    """How many people raw tables have rows of, as they were landed last, whatever was refused of them later; each is
+    counted once over all tables, and so is a child of several registrations. None for a kind of people of whom nothing
+    was landed yet. Reads ids and NIK tokens, and nobody's row."""
+    people: dict[Subject, set[str] | None] = {}
+    for table in tables:
+        version = lakehouse.lake.latest_raw(table.system, table.name)
+        for subject, column in table.subject_columns.items():
+            people.setdefault(subject, None)
+            if version is not None:
+                ids = landing.subject_ids(lakehouse.lake.read_raw(version, columns=[column]), table, column)
+                if subject is Subject.CHILD:
+                    ids = ids.replace(_one_id_of_each_child(lakehouse))
+                people[subject] = (people[subject] or set()) | set(ids.drop_nulls().to_list())
+    return {subject: None if ids is None else len(ids) for subject, ids in people.items()}
+
+
+def _one_id_of_each_child(lakehouse: Lakehouse) -> dict[str, str]:
+    """By the id of every registration that of the one which stands for the child, as conformed links them."""
+    children = registry.raw_table(*CHILDREN.split("."))
+    version = lakehouse.lake.latest_raw(children.system, children.name)
+    if version is None:
+        return {}
+    links = child_links(lakehouse.lake.read_raw(version, columns=["child_id", NIK_TOKEN]))
+    return {f"{children.system}:{child}": f"{children.system}:{linked}" for child, linked in links.iter_rows()}
+
+
 def erased_ids(lakehouse: Lakehouse, subject: Subject) -> set[str]:
     """Source ids ("panti:…") of everybody of a kind who was erased and of whom raw still knows the id."""
     ids: set[str] = set()
@@ -178,6 +205,7 @@ __all__ = [
     "erased_ids",
     "erased_tokens",
     "linked_ids",
+    "people_in",
     "subject_tokens",
     "tables_about",
     "token_columns",

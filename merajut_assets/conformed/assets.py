@@ -120,7 +120,7 @@ def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDe
         description=f"Rows of {registry.systems()[system].description} that a rule refused, for the data stewards.",
         owners=[registry.systems()[system].owner],
         group_name="quarantine",
-        kinds={"polars", "delta"},
+        kinds={"deltalake"},
         tags={"layer": "quarantine", "sensitivity": PrivacyClass.DIRECT_IDENTIFIER.value},
         freshness_policy=freshness_policy(min(entity.freshness_hours for entity in entities)),
         metadata={

@@ -143,6 +143,10 @@ class LineageGraph:
                 nodes[ref] = node
         return LineageGraph.of((*self.edges, *other.edges), nodes.values())
 
+    def values(self) -> LineageGraph:
+        """The part that says what values are computed from, with all columns."""
+        return LineageGraph.of((edge for edge in self.edges if edge.kind is Kind.DIRECT), self.nodes.values())
+
     # ── neighbours ───────────────────────────────────────────────────────────────────────
 
     @cached_property
@@ -170,7 +174,8 @@ class LineageGraph:
         while ready:
             ref = ready.pop()
             order.append(ref)
-            for target in {edge.target for edge in self.outgoing.get(ref, ())}:
+            # In the order of the edges, so that what is told in this order is the same in every process.
+            for target in dict.fromkeys(edge.target for edge in self.outgoing.get(ref, ())):
                 waiting[target] -= 1
                 if not waiting[target]:
                     ready.append(target)

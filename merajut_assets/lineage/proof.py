@@ -159,8 +159,8 @@ def prove(
     refused = [end for end in ends if not is_allowed_to_leave(end[1], end[0], mart_of(end[0]) in row_level)]
     steps: dict[Protection, int] = {}
     for _, burden, ways in ends:
-        if burden.protection is not None:
-            steps[burden.protection] = steps.get(burden.protection, 0) + ways.number
+        for protection in burden.rests_on:
+            steps[protection] = steps.get(protection, 0) + ways.number
     relied_on = sorted({protection.asset for protection in steps})
     lacking = {} if evidence is None else {asset: evidence.lacking(asset) for asset in relied_on}
     return Proof(

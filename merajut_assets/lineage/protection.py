@@ -43,11 +43,18 @@ class Protection:
 
 @dataclass(frozen=True)
 class Burden:
-    """What a path carries: the class of the column that it begins at, what is left of that, and what protects it."""
+    """What a path carries: the class of the column that it begins at, what is left of that, and what protects it:
+    `protection` in a dataset or statistic, and `control` what withholds figures of it behind that."""
 
     privacy: PrivacyClass
     standing: Standing
     protection: Protection | None = None
+    control: Protection | None = None
+
+    @property
+    def rests_on(self) -> tuple[Protection, ...]:
+        """Every protection whose check must have passed for this to count."""
+        return tuple(one for one in (self.protection, self.control) if one is not None)
 
 
 _GROUPING = (How.GROUP, How.DISTINCT)
@@ -126,7 +133,7 @@ def _of_persons(burden: Burden, edge: Edge) -> Burden:
     if burden.standing is Standing.PSEUDONYM and not is_counted:
         left = Standing.PSEUDONYM if edge.kind is Kind.DIRECT else Standing.SAFE
     elif edge.step is PrivacyStep.DISCLOSURE_CONTROL:
-        left = Standing.SAFE
+        return Burden(burden.privacy, Standing.SAFE, burden.protection, Protection(edge.target.asset, edge.step))
     else:
         left = Standing.COUNT
     return Burden(burden.privacy, left, burden.protection)

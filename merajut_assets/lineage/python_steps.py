@@ -7,7 +7,7 @@ A column that a step reads may decide about rows in any way, and so counts for e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from functools import cache, partial
@@ -24,7 +24,7 @@ from merajut_assets.lineage.reading import Frames, Place, Schemas, columns_read
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, Statistic, stakeholder_policies
 from merajut_assets.privacy.steps import PrivacyStep
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
-from merajut_assets.protected.origins import with_origins
+from merajut_assets.protected.origins import told_by, with_origins
 from merajut_assets.protected.pipeline import PRIVACY_STEPS, WITHHELD, entities_of, subject_column, usable_for
 from merajut_assets.protected.release import RELEASE
 from merajut_assets.protected.summaries import summary_of
@@ -39,27 +39,41 @@ _SOURCE_TIME = "source_time"
 # Steps run on frames without meaning: any day does.
 _SOME_DAY = date(2020, 6, 30)
 
+_OfEntity = Callable[[TableContract], Iterable[Edge]]
+_OfDataset = Callable[[TableContract, StakeholderPolicy], Iterable[Edge]]
+
 
 @cache
 def python_graph() -> LineageGraph:
     """Sources, raw tables, conformed entities, protected datasets and statistics, as they are declared now."""
+    return _graph(conformed_edges, protected_edges, statistic_edges)
+
+
+@cache
+def python_values() -> LineageGraph:
+    """The part of `python_graph` that says what values are computed from. What decides about rows takes seconds to
+    find, because the steps are run for it; this is there at once."""
+    return _graph(conformed_values, protected_values, statistic_values)
+
+
+def _graph(of_entity: _OfEntity, of_dataset: _OfDataset, of_statistic: _OfDataset) -> LineageGraph:
     edges: list[Edge] = []
     nodes: list[Node] = []
     for table in registry.tables("raw").values():
         edges += raw_edges(table)
         nodes += _raw_nodes(table)
     for entity in registry.tables("conformed").values():
-        found = set(conformed_edges(entity))
+        found = set(of_entity(entity))
         edges += found
         nodes += _declared_nodes(entity, _constants(entity, found))
     for policy in stakeholder_policies().values():
         for name in policy.datasets:
             dataset = registry.protected_dataset(policy.stakeholder, name)
-            edges += protected_edges(dataset, policy)
+            edges += of_dataset(dataset, policy)
             nodes += [*_declared_nodes(dataset), _release_of(dataset)]
         for name in policy.statistics:
             statistic = statistic_contract(policy.stakeholder, name)
-            edges += statistic_edges(statistic, policy)
+            edges += of_statistic(statistic, policy)
             nodes += [*_declared_nodes(statistic, FROM_POLICY), _release_of(statistic)]
     return LineageGraph.of(edges, nodes)
 
@@ -150,15 +164,9 @@ def conformed_edges(entity: TableContract) -> Iterator[Edge]:
     """From raw to an entity. What decides about rows: the rules of both, references, joins, and merging."""
     tables = {table.identifier: table for table in build.raw_inputs(entity)}
     made_of: dict[str, set[Edge]] = {column.name: set() for column in entity.columns}
-    for table in conform.primary_tables(entity):
-        for column in entity.columns:
-            made_of[column.name] |= set(_values_from(entity, table, column))
-    # Of tables that only support it the contract alone says what an entity has.
-    for column in entity.columns:
-        for source in column.sources:
-            made_of[column.name].add(_made(entity, column, _path(source)))
-    for edges in made_of.values():
-        yield from edges
+    for edge in conformed_values(entity):
+        made_of[edge.target.column].add(edge)
+        yield edge
 
     deciding = {edge.origin for name in (*judged_columns(entity), "modified_at") for edge in made_of[name]}
     deciding |= {_at(table, landing.FAILED_RULES) for table in tables.values()}
@@ -174,6 +182,17 @@ def conformed_edges(entity: TableContract) -> Iterator[Edge]:
     for column in entity.columns:
         for origin in deciding:
             yield Edge(origin, _at(entity, column.name), Kind.INDIRECT, How.ROWS)
+
+
+def conformed_values(entity: TableContract) -> Iterator[Edge]:
+    """What the values of an entity are computed from."""
+    for table in conform.primary_tables(entity):
+        for column in entity.columns:
+            yield from _values_from(entity, table, column)
+    # Of tables that only support it the contract alone says what an entity has.
+    for column in entity.columns:
+        for source in column.sources:
+            yield _made(entity, column, _path(source))
 
 
 def _values_from(entity: TableContract, table: TableContract, column: Column) -> Iterator[Edge]:
@@ -290,19 +309,26 @@ def _constants(entity: TableContract, edges: Iterable[Edge]) -> set[str]:
 def protected_edges(dataset: TableContract, policy: StakeholderPolicy) -> Iterator[Edge]:
     """From entities to a dataset. Every column that the dataset is made with decides about its rows: by consent, by
     the summary, and then by anonymising, which looks at all columns together."""
-    kind = policy.datasets[dataset.name]
-    step = PRIVACY_STEPS[kind.kind]
+    yield from protected_values(dataset, policy)
+    step = PRIVACY_STEPS[policy.datasets[dataset.name].kind]
     schemas = _entity_schemas(entities_of(dataset))
+    yield from _origin_rows(dataset, schemas, step)
     read = columns_read(
         lambda frames: usable_for(dataset, policy, frames, _SOME_DAY), schemas, likely=_judged_by(schemas)
     )
-    facts = {name: schema for name, schema in schemas.items() if name != CONSENT_ENTITY}
-    by_summary = columns_read(lambda frames: summary_of(dataset)(frames, _SOME_DAY), facts, likely=_named(dataset))
-    people = _people(dataset, by_summary) if isinstance(kind, Aggregate) else set()
+    read |= columns_read(partial(_summary, dataset), _summarised(dataset), likely=_named(dataset))
+    for column in dataset.columns:
+        for entity, name in read:
+            yield Edge(_at(registry.entity(entity), name), _at(dataset, column.name), Kind.INDIRECT, How.ROWS, step)
+
+
+def protected_values(dataset: TableContract, policy: StakeholderPolicy) -> Iterator[Edge]:
+    """What the values of a dataset are computed from."""
+    kind = policy.datasets[dataset.name]
+    step = PRIVACY_STEPS[kind.kind]
+    people = _people(dataset) if isinstance(kind, Aggregate) else set()
     for column in dataset.columns:
         target = _at(dataset, column.name)
-        if column.name == DATA_ORIGIN:
-            yield from _origin_edges(dataset, schemas, step)
         is_pseudonym = isinstance(kind, Microdata) and column.name == subject_column(dataset)
         counts_people = isinstance(kind, Aggregate) and column.name in (kind.contributors, WITHHELD)
         how = How.COUNT if counts_people else How.EXPRESSION
@@ -311,19 +337,35 @@ def protected_edges(dataset: TableContract, policy: StakeholderPolicy) -> Iterat
         if counts_people:
             for person in people:
                 yield Edge(person, target, Kind.DIRECT, How.COUNT, step)
-        for entity, name in read | by_summary:
-            yield Edge(_at(registry.entity(entity), name), target, Kind.INDIRECT, How.ROWS, step)
+    yield from _origin_values(dataset, entities_of(dataset), step)
 
 
-def _origin_edges(contract: TableContract, schemas: Schemas, step: PrivacyStep) -> Iterator[Edge]:
+def _origin_values(contract: TableContract, names: Iterable[str], step: PrivacyStep) -> Iterator[Edge]:
     """What released rows say about where they come from: told by what was delivered, not by who agreed."""
+    for entity in told_by(contract, names):
+        origin = _at(registry.entity(entity), DATA_ORIGIN)
+        yield Edge(origin, _at(contract, DATA_ORIGIN), Kind.DIRECT, How.EXPRESSION, step)
+
+
+def _origin_rows(contract: TableContract, schemas: Schemas, step: PrivacyStep) -> Iterator[Edge]:
+    """What decides whose origins are told of a row."""
     some_row = pl.DataFrame({RELEASE: [""]})
     for entity, name in columns_read(lambda frames: with_origins(some_row, contract, frames), schemas):
-        kind, how = (Kind.DIRECT, How.EXPRESSION) if name == DATA_ORIGIN else (Kind.INDIRECT, How.CONDITIONAL)
-        yield Edge(_at(registry.entity(entity), name), _at(contract, DATA_ORIGIN), kind, how, step)
+        if name != DATA_ORIGIN:
+            target = _at(contract, DATA_ORIGIN)
+            yield Edge(_at(registry.entity(entity), name), target, Kind.INDIRECT, How.CONDITIONAL, step)
 
 
-def _people(dataset: TableContract, read: Iterable[Place]) -> set[ColumnRef]:
+def _summarised(dataset: TableContract) -> dict[str, dict[str, pl.DataType]]:
+    """The entities that a dataset's summary is given."""
+    return {name: schema for name, schema in _entity_schemas(entities_of(dataset)).items() if name != CONSENT_ENTITY}
+
+
+def _summary(dataset: TableContract, frames: Frames) -> object:
+    return summary_of(dataset)(frames, _SOME_DAY)
+
+
+def _people(dataset: TableContract) -> set[ColumnRef]:
     """The columns that say whom a figure about groups is about."""
     subjects = {
         (entity.name, column)
@@ -331,7 +373,8 @@ def _people(dataset: TableContract, read: Iterable[Place]) -> set[ColumnRef]:
         for subject, column in entity.subject_columns.items()
         if subject in dataset.subjects
     }
-    return {_at(registry.entity(entity), column) for entity, column in subjects & set(read)}
+    read = columns_read(partial(_summary, dataset), _summarised(dataset), among=subjects)
+    return {_at(registry.entity(entity), column) for entity, column in read}
 
 
 def _entity_schemas(names: Iterable[str]) -> dict[str, dict[str, pl.DataType]]:
@@ -363,19 +406,24 @@ def _judged_by(schemas: Schemas) -> set[Place]:
 
 def statistic_edges(contract: TableContract, policy: StakeholderPolicy) -> Iterator[Edge]:
     """From entities to differentially private figures; the noise is drawn over what all of them decide together."""
+    yield from statistic_values(contract, policy)
+    yield from _origin_rows(contract, _entity_schemas(statistic_entities(contract)), PrivacyStep.DP_RELEASE)
     statistic = policy.statistics[contract.name]
     named = frozenset(_named(contract))
-    read = _read_by_statistic(statistic.by, tuple(statistic.values), statistic_entities(contract), named)
+    for entity, name in _read_by_statistic(statistic.by, tuple(statistic.values), statistic_entities(contract), named):
+        for column in contract.columns:
+            target = _at(contract, column.name)
+            yield Edge(_at(registry.entity(entity), name), target, Kind.INDIRECT, How.ROWS, PrivacyStep.DP_RELEASE)
+
+
+def statistic_values(contract: TableContract, policy: StakeholderPolicy) -> Iterator[Edge]:
+    """What figures are computed from; `policy`: nothing of it is asked."""
     drawn_from = dict.fromkeys(source for column in contract.columns for source in column.sources)
     for column in contract.columns:
-        target = _at(contract, column.name)
-        if column.name == DATA_ORIGIN:
-            yield from _origin_edges(contract, _entity_schemas(statistic_entities(contract)), PrivacyStep.DP_RELEASE)
         drawn = not {column.name} & {DATA_ORIGIN, *FROM_POLICY}
         for source in column.sources or drawn_from if drawn else ():
-            yield Edge(_path(source), target, Kind.DIRECT, How.AGGREGATE, PrivacyStep.DP_RELEASE)
-        for entity, name in read:
-            yield Edge(_at(registry.entity(entity), name), target, Kind.INDIRECT, How.ROWS, PrivacyStep.DP_RELEASE)
+            yield Edge(_path(source), _at(contract, column.name), Kind.DIRECT, How.AGGREGATE, PrivacyStep.DP_RELEASE)
+    yield from _origin_values(contract, statistic_entities(contract), PrivacyStep.DP_RELEASE)
 
 
 @cache

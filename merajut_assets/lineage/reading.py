@@ -35,14 +35,25 @@ _FAILURES = (pl.exceptions.PolarsError, ValueError, KeyError, TypeError)
 
 
 def columns_read(
-    run: Callable[[Frames], object], schemas: Schemas, *, likely: Collection[Place] = ()
+    run: Callable[[Frames], object],
+    schemas: Schemas,
+    *,
+    likely: Collection[Place] = (),
+    among: Collection[Place] | None = None,
 ) -> frozenset[Place]:
     """The columns of the frames without which `run` fails, on any of the frames tried.
 
     `schemas`: the columns and types of each frame that `run` is given. `likely`: columns that are probably read, and
-    so are taken away one by one; of the others many can go at once, which saves runs. A function that asks whether
-    a column is there cannot be judged. Raises LineageError when `run` fails on every frame tried."""
-    unread = [(name, column) for name, schema in schemas.items() for column in schema]
+    so are taken away one by one; of the others many can go at once, which saves runs. `among`: the columns that are
+    asked about, if not all. A function that asks whether a column is there cannot be judged. Raises LineageError when
+    `run` fails on every frame tried."""
+    asked = [
+        (name, column)
+        for name, schema in schemas.items()
+        for column in schema
+        if among is None or (name, column) in among
+    ]
+    unread = asked
     tried = 0
     for filling in (_filled, _nulls, _empty):
         frames = {name: filling(schema) for name, schema in schemas.items()}
@@ -54,7 +65,7 @@ def columns_read(
             tried += 1
     if not tried:
         raise LineageError("a step fails on every frame it could be judged by, so that nobody knows what it reads")
-    return frozenset((name, column) for name, schema in schemas.items() for column in schema) - frozenset(unread)
+    return frozenset(asked) - frozenset(unread)
 
 
 def _needed(run: Callable[[Frames], object], frames: Frames, places: Sequence[Place]) -> set[Place]:

@@ -19,6 +19,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
+from merajut_assets.lineage.disclosure import declared_step, disclosure_tests, judged_columns
 from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind, LineageGraph, Node
 from merajut_assets.privacy.steps import PrivacyStep
 
@@ -100,17 +101,20 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
     """The columns of all table models, those of the marts also as columns of their stakeholder's published file.
 
     A step that a model declares (`privacy_step` in its meta) is that of its figures: sums, shares and counts; a
-    column that is taken over, grouped or joined by is not protected by it. Raises ValueError as column_lineage."""
+    column that is taken over, grouped or joined by is not protected by it. Disclosure control is that of the figures
+    that tests judge: a declaration alone withholds nothing. Raises ValueError as column_lineage."""
     known = {**manifest["sources"], **_tables(manifest)}
+    judged = {unique_id: judged_columns(tests) for unique_id, tests in disclosure_tests(manifest).items()}
     edges: list[Edge] = []
     nodes: list[Node] = []
     for unique_id, found in query_lineages(manifest).items():
         model = known[unique_id]
         asset = "/".join(asset_path(model))
-        declared = model["config"]["meta"].get("privacy_step")
+        step = declared_step(model)
         for column in model["columns"]:
             target = ColumnRef(asset, column)
-            edges += _edges(found, target, known, PrivacyStep(declared) if declared else None)
+            is_shown = unique_id not in judged or column in judged[unique_id]
+            edges += _edges(found, target, known, step if is_shown else None)
             # Of two nodes of one column the one of its own model counts.
             nodes.append(Node(target, is_constant=not found.columns[column]))
             stakeholder = mart_stakeholder(model)

@@ -18,7 +18,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
 
 from merajut_assets.failures import guarded
-from merajut_assets.lineage.explanation import explained
+from merajut_assets.lineage.disclosure import disclosure_tests
 from merajut_assets.lineage.sql import ColumnLineage, asset_path, mart_stakeholder
 from merajut_assets.marts.dbt_sources import DBT_PROJECT, source_differences
 from merajut_assets.marts.labels import ColumnLabels, strictest
@@ -36,17 +36,15 @@ from merajut_assets.marts.project import (
     tables,
     upstream_sources,
 )
-from merajut_assets.marts.proof import whole_graph
 from partitions import release_partitions
 from resources.lakehouse import Lakehouse
+from resources.verifications import record_verification
 from resources.warehouse import Warehouse
 
 WAREHOUSE_GROUP = "warehouse"
 # Everybody who opens a build file: DuckDB allows one writer or many readers.
 WAREHOUSE_POOL = "warehouse"
 CHECK_NAME = "dbt_tests"
-# Metadata with which a page says in words where each column comes from.
-COLUMN_ORIGINS = "where_columns_come_from"
 _PARTIAL_PARSE = "partial_parse.msgpack"
 
 
@@ -166,7 +164,6 @@ def build_mart_assets(
         outcome = run_dbt(dbt, manifest, lakehouse, release, selected, [nodes[key] for key in checked])
         record_build(lakehouse.warehouse, release, manifest, outcome)
         rows = count_rows(lakehouse.warehouse, release, [node for node in selected if outcome.is_built(node)])
-        graph = whole_graph(manifest_path)
         for key, node in _in_build_order(nodes, outcome):
             if key in context.selected_asset_keys and outcome.is_built(node):
                 lineage = lineage_metadata(manifest, load_lineage(manifest_path), node["unique_id"])
@@ -175,11 +172,11 @@ def build_mart_assets(
                     metadata={
                         "dagster/row_count": rows[node["unique_id"]],
                         **lineage,
-                        COLUMN_ORIGINS: dg.MetadataValue.md(explained(graph, "/".join(key.path))),
                         "build_seconds": outcome.seconds(node),
                     },
                 )
             if key in checked:
+                record_disclosure_tests(lakehouse, release, manifest, outcome, node)
                 yield outcome.check_result(key, node)
         unbuilt = [str(node["name"]) for node in selected if not outcome.is_built(node)]
         if unbuilt:
@@ -240,6 +237,10 @@ class BuildOutcome:
                 "model": self._status(node["unique_id"]) or "not built in this run",
             },
         )
+
+    def have_passed(self, tests: Collection[Node]) -> bool:
+        """Whether there are tests, and every one of them ran and found nothing."""
+        return bool(tests) and all(self._status(test["unique_id"]) == "pass" for test in tests)
 
     def position(self, node: Node) -> int:
         """Where dbt finished the model; those it did not touch come last."""
@@ -328,6 +329,18 @@ def record_build(warehouse: Warehouse, release: str, manifest: Mapping[str, Any]
         )
 
 
+def record_disclosure_tests(
+    lakehouse: Lakehouse, release: str, manifest: Mapping[str, Any], outcome: BuildOutcome, node: Node
+) -> None:
+    """Append to the audit log whether the tests that a model's disclosure control rests on passed on its build, for
+    the lineage proof to demand it; nothing for a model that declares none."""
+    tests = disclosure_tests(manifest).get(node["unique_id"])
+    if tests is not None:
+        build = lakehouse.warehouse.builds(release).get(node["unique_id"])
+        asset = "/".join(asset_path(node))
+        record_verification(lakehouse.audit, asset, release, build, passed=outcome.have_passed(tests))
+
+
 def _prepare_target(target: Path) -> None:
     """A folder for dbt's files of a release, with the pipeline's parse and without the last run's results."""
     target.mkdir(parents=True, exist_ok=True)
@@ -398,6 +411,7 @@ __all__ = [
     "count_rows",
     "dbt_resource",
     "record_build",
+    "record_disclosure_tests",
     "refuse_unjudged",
     "run_dbt",
 ]

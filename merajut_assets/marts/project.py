@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from merajut_assets.lineage.sql import ColumnLineage, column_lineage, mart_stakeholder
+from merajut_assets.lineage.graph import LineageGraph
+from merajut_assets.lineage.sql import ColumnLineage, column_lineage, dbt_graph, mart_stakeholder
 from merajut_assets.lineage.sql import asset_path as asset_path
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
 from merajut_assets.marts.labels import ColumnLabels, column_labels
@@ -28,6 +29,7 @@ PIPELINE_TARGET = DBT_PROJECT / "target" / "pipeline"
 MANIFEST = PIPELINE_TARGET / "manifest.json"
 LINEAGE_FILE_NAME = "column_lineage.json"
 LABELS_FILE_NAME = "column_labels.json"
+VALUES_FILE_NAME = "column_values.json"
 # What the manifest was made from: a digest of every file of the project, by path.
 INPUTS_FILE_NAME = "inputs.json"
 # Beside hidden files these are no part of the project: dbt and Python write them.
@@ -70,13 +72,34 @@ def load_labels(path: Path = MANIFEST) -> ColumnLabels:
     return labels
 
 
+@cache
+def load_values(path: Path = MANIFEST) -> LineageGraph:
+    """What the values of the models and published files are computed from, as prepared beside the manifest: to be
+    shown, where a proof reads the SQL itself. Raises ManifestError."""
+    prepared = path.with_name(VALUES_FILE_NAME)
+    try:
+        return LineageGraph.from_json(prepared.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _unprepared(prepared) from None
+    except ValueError:
+        raise _damaged(prepared) from None
+
+
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ManifestError(f"the dbt project is not prepared ({path.name} is missing); run `make manifest`") from None
+        raise _unprepared(path) from None
     except ValueError:
-        raise ManifestError(f"{path.name} of the dbt project is damaged; run `make manifest`") from None
+        raise _damaged(path) from None
+
+
+def _unprepared(path: Path) -> ManifestError:
+    return ManifestError(f"the dbt project is not prepared ({path.name} is missing); run `make manifest`")
+
+
+def _damaged(path: Path) -> ManifestError:
+    return ManifestError(f"{path.name} of the dbt project is damaged; run `make manifest`")
 
 
 def tables(manifest: Mapping[str, Any]) -> list[Node]:
@@ -137,8 +160,10 @@ def prepare_manifest(target: Path = PIPELINE_TARGET, *, project: Path = DBT_PROJ
     rules that are broken: then the manifest stays the one that was prepared before.
     """
     manifest = target / "manifest.json"
-    lineage, labels, made_from = (target / name for name in (LINEAGE_FILE_NAME, LABELS_FILE_NAME, INPUTS_FILE_NAME))
-    if lineage.exists() and labels.exists() and is_renewed(manifest, project=project):
+    lineage, labels, values = (target / name for name in (LINEAGE_FILE_NAME, LABELS_FILE_NAME, VALUES_FILE_NAME))
+    made_from = target / INPUTS_FILE_NAME
+    is_complete = all(path.exists() for path in (lineage, labels, values))
+    if is_complete and is_renewed(manifest, project=project):
         return manifest
     before = manifest.read_bytes() if manifest.exists() and made_from.exists() else None
     digests = _digests(project)
@@ -149,13 +174,15 @@ def prepare_manifest(target: Path = PIPELINE_TARGET, *, project: Path = DBT_PROJ
         compiled = _read(manifest)
         _refuse(rule_faults(compiled))
         columns, classes = column_lineage(compiled), column_labels(compiled)
+        graph = dbt_graph(compiled).values()
     except BaseException:
         _put_back(manifest, before)
         raise
-    for cached in (load_manifest, load_lineage, load_labels, broken_rules):
+    for cached in (load_manifest, load_lineage, load_labels, load_values, broken_rules):
         cached.cache_clear()
     write_atomically(lineage, json.dumps(columns, indent=1, sort_keys=True).encode())
     write_atomically(labels, json.dumps(classes, indent=1, sort_keys=True).encode())
+    write_atomically(values, graph.to_json().encode())
     write_atomically(made_from, json.dumps(digests, indent=1).encode())
     return manifest
 

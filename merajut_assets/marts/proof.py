@@ -14,9 +14,17 @@ from merajut_assets.lineage.evidence import Evidence, Verification
 from merajut_assets.lineage.graph import ColumnRef, LineageGraph
 from merajut_assets.lineage.proof import Proof, prove
 from merajut_assets.lineage.protection import identities
-from merajut_assets.lineage.python_steps import python_graph
+from merajut_assets.lineage.python_steps import python_graph, python_values
 from merajut_assets.lineage.sql import dbt_graph
-from merajut_assets.marts.project import MANIFEST, ManifestError, asset_path, load_manifest, stakeholder_marts
+from merajut_assets.marts.project import (
+    MANIFEST,
+    ManifestError,
+    asset_path,
+    load_manifest,
+    load_values,
+    stakeholder_marts,
+    tables,
+)
 from merajut_assets.marts.rules import ROW_LEVEL
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lakehouse import Lakehouse
@@ -36,6 +44,12 @@ def whole_graph(manifest_path: Path = MANIFEST) -> LineageGraph:
     if known is None or known[0] is not manifest:  # prepared anew since
         known = _graphs[manifest_path] = (manifest, graph_with(manifest))
     return known[1]
+
+
+def value_graph(manifest_path: Path = MANIFEST) -> LineageGraph:
+    """The part of `whole_graph` that says what values are computed from: there within the time that loading the
+    definitions has. To be shown; a proof asks for the whole. Raises ManifestError."""
+    return python_values() | load_values(manifest_path)
 
 
 def graph_with(manifest: Mapping[str, Any]) -> LineageGraph:
@@ -104,9 +118,11 @@ def prove_release(
 
 def evidence_of(lakehouse: Lakehouse, release: str, manifest_path: Path = MANIFEST) -> Evidence:
     """What is known about the privacy checks of a release: the entries of the audit log, if it is as it was written,
-    and the version in which each dataset and statistic is stored."""
-    tables = [asset for asset in whole_graph(manifest_path).assets if asset.startswith(("protected/", "statistics/"))]
-    versions = {table: stored_version(lakehouse.lake, table, release) for table in tables}
+    the version in which each dataset and statistic is stored, and the build of each model."""
+    stored = [asset for asset in whole_graph(manifest_path).assets if asset.startswith(("protected/", "statistics/"))]
+    versions = {table: stored_version(lakehouse.lake, table, release) for table in stored}
+    builds, manifest = lakehouse.warehouse.builds(release), load_manifest(manifest_path)
+    versions |= {"/".join(asset_path(model)): builds.get(model["unique_id"]) for model in tables(manifest)}
     report = lakehouse.audit.verify()
     return Evidence(
         release=release,

@@ -14,8 +14,7 @@ import polars as pl
 
 from merajut_assets.contracts.base import DATA_ORIGIN, PrivacyClass
 from merajut_assets.failures import guarded
-from merajut_assets.lineage.explanation import explained
-from merajut_assets.marts.dbt import COLUMN_ORIGINS, WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows, labelled_schema
+from merajut_assets.marts.dbt import WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows, labelled_schema
 from merajut_assets.marts.labels import ColumnLabels, strictest
 from merajut_assets.marts.project import (
     MANIFEST,
@@ -28,7 +27,7 @@ from merajut_assets.marts.project import (
     stakeholder_marts,
     tables,
 )
-from merajut_assets.marts.proof import prove_release, whole_graph
+from merajut_assets.marts.proof import prove_release
 from merajut_assets.marts.publication_log import complete_log, log_released
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.origins import all_origins, joined
@@ -45,10 +44,7 @@ CHECK_NAME = "opens_for_its_stakeholder_alone"
 # Tells about the publication and is written by the publisher, not by dbt.
 ABOUT_TABLE = "about"
 _FAULTS_SHOWN = 5
-_REMEDY = (
-    "Close the paths, or materialise the datasets that lack evidence with their checks; "
-    "`merajut lineage prove` says more"
-)
+_REMEDY = "Close the paths, or materialise what lacks evidence with its checks; `merajut lineage prove` says more"
 
 
 def build_published_assets(
@@ -113,7 +109,6 @@ def _published_asset(
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": sum(publication.rows.values()),
-                COLUMN_ORIGINS: dg.MetadataValue.md(explained(whole_graph(manifest_path), "/".join(key.path))),
                 "file": publication.path.name,
                 "version": publication.number,
                 "is_new": publication.is_new,

@@ -7,7 +7,7 @@ nothing else parts, and told of those who agreed, it would say something about t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import polars as pl
 
@@ -21,16 +21,21 @@ JURISDICTION = "jurisdiction"
 def with_origins(released: pl.DataFrame, contract: TableContract, entities: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """`released` with the column `data_origin`: by its column `jurisdiction` if it has one, else for all rows alike.
 
-    `entities`: the conformed frames that were read for it. Decisions on consent and the population in which nobody
-    may be found are no facts of a release."""
-    aside = {CONSENT_ENTITY, *([POPULATION_ENTITY] if is_looked_up(contract) else [])}
-    facts = [frame for name, frame in entities.items() if name not in aside]
+    `entities`: the conformed frames that were read for it."""
+    facts = [entities[name] for name in told_by(contract, entities)]
     if JURISDICTION not in released.columns:
         every = contract.jurisdiction.split(",")
         return released.with_columns(pl.lit(_origins(facts, every), dtype=pl.String).alias(DATA_ORIGIN))
     told = {one: _origins(facts, [one]) for one in released.get_column(JURISDICTION).drop_nulls().unique()}
     stated = pl.col(JURISDICTION).replace_strict(told, default=None, return_dtype=pl.String)
     return released.with_columns(stated.alias(DATA_ORIGIN))
+
+
+def told_by(contract: TableContract, entities: Iterable[str]) -> list[str]:
+    """Those of some entities whose origins count: decisions on consent, and the population in which nobody may be
+    found, are no facts of a release."""
+    aside = {CONSENT_ENTITY, *([POPULATION_ENTITY] if is_looked_up(contract) else [])}
+    return [name for name in entities if name not in aside]
 
 
 def all_origins(released: pl.DataFrame) -> str:

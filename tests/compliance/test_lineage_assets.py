@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from merajut_assets.compliance.lineage_assets import EDGES, build_lineage_assets
+from merajut_assets.compliance.lineage_report import report_name
 from merajut_assets.lineage.graph import LineageGraph
 from merajut_assets.marts.project import load_manifest, prepare_manifest
 from merajut_assets.marts.proof import leaving_columns, whole_graph
@@ -109,3 +110,17 @@ def test_every_mart_has_a_report(lakehouse) -> None:
     for page in (media, academia):
         assert 'src="' not in page
         assert "href=" not in page
+
+
+def test_the_report_about_a_mart_that_is_gone_goes_with_it(lakehouse) -> None:
+    """A page that nobody renews says of a mart that nobody checks that it is proved."""
+    make(lakehouse, "lineage_report")
+    folder = lakehouse.settings.lineage_reports
+    (folder / "media-story_impact.html").write_text("proved")
+    (folder / "notes.txt").write_text("somebody's own")
+    metadata, _ = make(lakehouse, "lineage_report")
+    assert metadata["removed_reports"] == "media-story_impact.html"
+    assert {path.name for path in folder.iterdir()} == {
+        "notes.txt",
+        *(report_name(mart) for mart in leaving_columns(load_manifest())),
+    }

@@ -1,7 +1,9 @@
 """The published OpenLineage schema as JSON Schema, read off the classes that its makers generate from it.
 
-The pinned `openlineage-python` carries the schema in that form only. Stricter than the published one in one place:
-a property that the schema does not name is refused, because in our events it would be a misspelling.
+The pinned `openlineage-python` carries the schema in that form only; what the classes leave open (formats, and that
+an absent value is left out instead of being null) is said here. Held against the published text (core 2-0-2, at client
+release 1.52) by taking away or spoiling one value of real events at a time: what that refuses, this refuses. Stricter
+in one place: a property that the schema does not name is refused, because in our events it would be a misspelling.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import types
 import typing
 from enum import Enum
 from typing import Any
+from urllib.parse import urlsplit
 
 import attr
 from jsonschema import Draft202012Validator, FormatChecker
@@ -32,6 +35,11 @@ def _is_moment(value: object) -> bool:
     return not isinstance(value, str) or ("T" in value and datetime.fromisoformat(value).tzinfo is not None)
 
 
+@FORMATS.checks("uri", raises=ValueError)
+def _is_address(value: object) -> bool:
+    return not isinstance(value, str) or (" " not in value and bool(urlsplit(value).scheme))
+
+
 FACETS: dict[str, type] = {
     found._get_schema(): found
     for module in vars(facet_v2).values()
@@ -39,10 +47,14 @@ FACETS: dict[str, type] = {
     for found in vars(module).values()
     if isinstance(found, type) and attr.has(found) and issubclass(found, facet_v2.BaseFacet)
 }
-_FORMATS = {"runId": "uuid", "eventTime": "date-time", "nominalStartTime": "date-time", "nominalEndTime": "date-time"}
+_FORMATS = {
+    "runId": "uuid",
+    **dict.fromkeys(("eventTime", "nominalStartTime", "nominalEndTime"), "date-time"),
+    **dict.fromkeys(("producer", "schemaURL", "_producer", "_schemaURL"), "uri"),
+}
 
 
-_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 # Filled in by the classes, so that they have a default there; the published schema demands them.
 _ALWAYS = {"producer", "schemaURL", "_producer", "_schemaURL"}
 
@@ -98,7 +110,8 @@ def _of_class(declared: type, definitions: dict[str, Any]) -> dict[str, Any]:
 def _of_type(hint: Any, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return {"anyOf": [_of_type(one, name, definitions) for one in arguments]}
+        # What is optional may be absent, and is never null.
+        return {"anyOf": [_of_type(one, name, definitions) for one in arguments if one is not type(None)]}
     if origin is list:
         return {"type": "array", "items": _of_type(arguments[0], name, definitions)}
     if origin is dict:

@@ -26,6 +26,7 @@ from merajut_assets.lineage.python_steps import protected_edges, python_graph
 from merajut_assets.marts.project import load_manifest
 from merajut_assets.marts.proof import graph_with, leaving_columns, prove_project, row_level_marts
 from merajut_assets.policies.stakeholder import stakeholder_policies
+from tests.lineage.support.disclosure import disclosure_test
 
 Manifest = dict[str, Any]
 Planted = Callable[..., Proof]
@@ -36,6 +37,7 @@ GIVING = '"warehouse"."protected"."media__campaign_giving"'
 # A raw table that somebody has made a source of dbt.
 CHILDREN = '"warehouse"."raw"."panti__children"'
 LEAK = "mart/media/leak"
+CONTROLLED = {"privacy_step": "disclosure_control", "is_tested": True}
 NAME = "source/panti/children.full_name"
 
 
@@ -62,8 +64,11 @@ def manifest(manifest_path: Path) -> Manifest:
 def planted(manifest: Manifest) -> Planted:
     """The proof of the project with one more mart of the media."""
 
-    def proof(sql: str, *columns: str, stakeholder: str = "media", **meta: object) -> Proof:
+    def proof(sql: str, *columns: str, stakeholder: str = "media", is_tested: bool = False, **meta: object) -> Proof:
         plant(manifest, sql, columns or ("value",), stakeholder, meta)
+        if is_tested:
+            test = disclosure_test("model.merajut.leak", "value", "is_withheld")
+            manifest["nodes"][test["unique_id"]] = test
         return proof_of(graph_with(manifest), manifest)
 
     return proof
@@ -193,15 +198,22 @@ def test_rows_of_another_stakeholder_are_found(planted) -> None:
     ("sql", "meta", "holds"),
     [
         (f"select child_pseudonym as value from {RESEARCH}", {}, False),
-        (f"select max(child_pseudonym) as value from {RESEARCH}", {"privacy_step": "disclosure_control"}, False),
+        (f"select max(child_pseudonym) as value from {RESEARCH}", CONTROLLED, False),
         (f"select count(distinct child_pseudonym) as value from {RESEARCH} group by sex", {}, False),
         (f"select count(*) as value from {RESEARCH} group by sex", {}, False),
         (f"select max(sex) as value from {RESEARCH} group by child_pseudonym", {}, False),
         (
             f"select count(distinct child_pseudonym) as value from {RESEARCH} group by sex",
-            {"privacy_step": "disclosure_control"},
+            CONTROLLED,
             True,
         ),
+        # Declared, and nobody looks whether it is done.
+        (
+            f"select count(distinct child_pseudonym) as value from {RESEARCH} group by sex",
+            {"privacy_step": "disclosure_control"},
+            False,
+        ),
+        (f"select count(distinct child_pseudonym) as value from {RESEARCH} group by sex", {"is_tested": True}, False),
         (f"select child_pseudonym as value from {RESEARCH}", {"is_row_level": True}, True),
     ],
 )

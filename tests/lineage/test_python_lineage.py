@@ -15,7 +15,7 @@ import pytest
 from merajut_assets.catalogue import column_lineage
 from merajut_assets.contracts import registry
 from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind, LineageError, LineageGraph
-from merajut_assets.lineage.python_steps import asset_of, python_graph
+from merajut_assets.lineage.python_steps import asset_of, python_graph, python_values
 from merajut_assets.lineage.reading import columns_read
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from merajut_assets.privacy.steps import PrivacyStep
@@ -42,6 +42,11 @@ def edges_into(graph: LineageGraph, asset: str, column: str) -> tuple[Edge, ...]
 
 
 # ── the graph ────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_values_come_from_is_the_same_when_nothing_else_is_asked(graph: LineageGraph) -> None:
+    """Pages show the part of the lineage that is there at once; it must be that of the proof."""
+    assert python_values() == graph.values()
 
 
 def test_every_declared_column_comes_from_somewhere(graph: LineageGraph) -> None:

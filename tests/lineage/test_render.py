@@ -180,7 +180,16 @@ def test_impact_tells_values_from_rows(graph) -> None:
     assert not set(found.by_value) & set(found.by_rows)
     assert "mart/academia/research_dataset" in found.marts
     assert "published/government" in found.published
+    assert [table.identifier for table in found.tables] == ["panti.children"]
     assert [subject.value for subject in found.subjects] == ["child"]
+
+
+def test_behind_a_figure_stand_those_whose_rows_it_is_computed_from(graph) -> None:
+    """Not everybody who decides about its rows: those would be all people there are."""
+    found = impact_of(graph, ColumnRef.parse("mart/media/campaign_metrics.campaign_amount"))
+    assert {table.identifier for table in found.tables} == {"donations.gifts", "npsp.opportunity"}
+    assert [subject.value for subject in found.subjects] == ["donor"]
+    assert not impact_of(graph, ColumnRef.parse("mart/media/campaign_metrics.clicks")).tables
 
 
 def test_impact_of_something_unknown_is_refused(graph) -> None:

@@ -12,6 +12,7 @@ import pytest
 from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind
 from merajut_assets.lineage.sql import carried_columns, column_lineage, dbt_graph
 from merajut_assets.privacy.steps import PrivacyStep
+from tests.lineage.support.disclosure import disclosure_test
 
 PEOPLE = ("release", "pseudonym", "place", "age", "score")
 PLACES = ("place", "name")
@@ -191,9 +192,14 @@ def test_what_cannot_be_followed_is_refused_without_quoting_it(sql: str) -> None
 
 
 def test_a_step_is_that_of_figures_alone() -> None:
-    """Withholding small counts protects no pseudonym that is taken over beside them."""
+    """Withholding small counts protects no pseudonym that is taken over beside them; and a declaration that no test
+    judges withholds nothing."""
     sql = "select pseudonym, place, count(distinct age) as n from {people} group by all".format(**TABLES)
     declared = manifest(sql, "pseudonym", "place", "n", folder=("mart", "academia"), privacy_step="disclosure_control")
+    untested = {(e.origin.column, e.target.column): e.step for e in dbt_graph(declared).edges if e.kind is D}
+    assert untested["age", "n"] is None
+    test = disclosure_test("model.merajut.it", "n", "is_withheld")
+    declared["nodes"][test["unique_id"]] = test
     steps = {(e.origin.column, e.target.column): e.step for e in dbt_graph(declared).edges if e.kind is D}
     assert steps["age", "n"] is PrivacyStep.DISCLOSURE_CONTROL
     assert steps["pseudonym", "pseudonym"] is None

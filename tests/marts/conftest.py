@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from merajut_assets.marts.dbt import BuildOutcome, build_mart_assets, record_build
-from merajut_assets.marts.project import load_manifest, prepare_manifest
+from merajut_assets.marts.dbt import BuildOutcome, build_mart_assets, record_build, record_disclosure_tests
+from merajut_assets.marts.project import load_manifest, prepare_manifest, tables
 from merajut_assets.marts.published import build_published_assets
 from resources.lakehouse import Lakehouse
 from tests.marts.support.dbt_runner import DbtProject
@@ -54,9 +54,12 @@ def dbt(tmp_path_factory: pytest.TempPathFactory, manifest_path: Path) -> DbtPro
     assert done.returncode == 0, done.stdout
     results = json.loads((data.parent / "target-pipeline" / "run_results.json").read_text())["results"]
     outcome = BuildOutcome({result["unique_id"]: result for result in results}, {}, {})
-    record_build(warehouse_of(data), RELEASE, load_manifest(manifest_path), outcome)
+    manifest, lakehouse = load_manifest(manifest_path), Lakehouse(data_directory=str(data))
+    record_build(warehouse_of(data), RELEASE, manifest, outcome)
     warehouse_of(data).release(RELEASE)
-    store_verified(Lakehouse(data_directory=str(data)), release_frames())
+    store_verified(lakehouse, release_frames())
+    for node in tables(manifest):
+        record_disclosure_tests(lakehouse, RELEASE, manifest, outcome, node)
     return project
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
+from merajut_assets.lineage.disclosure import disclosure_tests
+from merajut_assets.lineage.protection import Protection
+from merajut_assets.marts.dbt import BuildOutcome, record_disclosure_tests
 from merajut_assets.marts.project import asset_path, load_manifest, stakeholder_marts
-from merajut_assets.marts.proof import evidence_of, prove_release
+from merajut_assets.marts.proof import evidence_of, prove_project, prove_release
 from merajut_assets.marts.published import publish
+from merajut_assets.privacy.steps import PrivacyStep
 from resources.audit import AuditError
 from resources.lakehouse import Lakehouse
 from resources.verifications import record_verification, recorded_verifications, stored_version
 from tests.marts.support.mini_warehouse import RELEASE
 
+COUNTS, COUNTING = "model.merajut.compliance_reporting", "mart/government/compliance_reporting"
 REACH, CHILDREN = "protected/media/campaign_reach", "protected/academia/research_child"
 GIVING = "protected/media/campaign_giving"
 
@@ -118,10 +126,73 @@ def test_a_structural_leak_blocks_publication(built, manifest_path, monkeypatch)
     assert released(built, "academia", manifest_path)
 
 
+# ── what a mart withholds by itself ──────────────────────────────────────────────────────
+
+
+def judging(manifest_path: Path) -> list[Mapping[str, Any]]:
+    return disclosure_tests(load_manifest(manifest_path))[COUNTS]
+
+
+def build_of(lakehouse: Lakehouse) -> int:
+    return lakehouse.warehouse.builds(RELEASE)[COUNTS]
+
+
+def test_a_mart_that_withholds_rests_on_its_tests_too(built, manifest_path) -> None:
+    """`disclosure_control` in a mart's meta was believed; now the proof names the mart beside the dataset."""
+    proof = prove_release(built, RELEASE, [COUNTING], manifest_path)
+    assert proof.holds, proof.faults
+    assert Protection(COUNTING, PrivacyStep.DISCLOSURE_CONTROL) in proof.steps
+    assert judging(manifest_path)
+
+
+@pytest.mark.parametrize("status", ["fail", "error", "warn", "skipped", None])
+def test_a_mart_whose_tests_did_not_pass_is_not_published(built, manifest_path, status) -> None:
+    """A check that blocks in its own run is forgotten by the next run, which publishes what that run had built. A test
+    that did not run is not passed either."""
+    outcome = outcome_with(manifest_path, status)
+    manifest = load_manifest(manifest_path)
+    record_disclosure_tests(built, RELEASE, manifest, outcome, manifest["nodes"][COUNTS])
+    with pytest.raises(dg.Failure, match=f"{COUNTING}: its privacy check failed on version"):
+        released(built, "government", manifest_path)
+    assert built.publisher.list("government") == []
+    assert released(built, "media", manifest_path)
+
+
+def test_a_mart_that_was_built_again_is_to_be_tested_again(built, manifest_path) -> None:
+    """Tests of the build before say nothing about this one; not even where the file of the release was made anew."""
+    digest = built.warehouse.models(RELEASE)[COUNTS]
+    tested = build_of(built)
+    built.warehouse.record_models(RELEASE, {COUNTS: digest})
+    assert build_of(built) != tested
+    with pytest.raises(dg.Failure, match=f"{COUNTING}: version .* is stored, and the privacy check saw version"):
+        released(built, "government", manifest_path)
+    manifest = load_manifest(manifest_path)
+    record_disclosure_tests(built, RELEASE, manifest, outcome_with(manifest_path, "pass"), manifest["nodes"][COUNTS])
+    assert released(built, "government", manifest_path)
+
+
+def test_a_mart_whose_tests_never_ran_is_not_proved(built, manifest_path) -> None:
+    """A mart that was built without its checks, as somebody may select in the UI."""
+    evidence = evidence_of(built, RELEASE, manifest_path)
+    without = replace(evidence, verifications=[one for one in evidence.verifications if one.table != COUNTING])
+    proof = prove_project(manifest_path, marts=[COUNTING], evidence=without)
+    assert proof.unverified == {COUNTING: f"no privacy check of release {RELEASE} is in the audit log"}
+
+
+def outcome_with(manifest_path: Path, status: str | None) -> BuildOutcome:
+    """What dbt said: all tests of the mart passed but the first, which ended otherwise or not at all."""
+    first, *others = (test["unique_id"] for test in judging(manifest_path))
+    results = {test: {"status": "pass"} for test in others} | ({first: {"status": status}} if status else {})
+    return BuildOutcome(results, {}, {})
+
+
 def test_entries_say_what_was_verified(built) -> None:
     entries = list(recorded_verifications(built.audit))
     assert (GIVING, RELEASE, 0, True) in entries
-    assert all(entry.table.startswith(("protected/", "statistics/")) for entry in entries)
+    assert all(entry.table.startswith(("protected/", "statistics/", "mart/")) for entry in entries)
+    assert {entry.table for entry in entries if entry.table.startswith("mart/")} == {
+        "/".join(asset_path(load_manifest()["nodes"][model])) for model in disclosure_tests(load_manifest())
+    }
 
 
 def test_marts_are_judged_one_by_one(built, manifest_path) -> None:

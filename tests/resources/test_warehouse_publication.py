@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -333,6 +334,29 @@ def test_a_withdrawn_release_leaves_no_file_of_the_warehouse(warehouse: Warehous
         assert count(reader, "protected.a__b") == 500
     assert warehouse.withdraw("2026-09") == 3
     assert warehouse.released() is not None
+
+
+def test_no_two_builds_of_a_model_are_the_same(warehouse: Warehouse) -> None:
+    """What was tested is a build: one of a file that was removed and made again must not pass for the one before."""
+    found = set()
+    for _ in range(2):
+        warehouse.load_tables("2026-10", {"a__b": FRAME})
+        for _ in range(2):
+            warehouse.record_models("2026-10", {"model": "digest", "other": None})
+            found.add(warehouse.builds("2026-10")["model"])
+        assert list(warehouse.builds("2026-10")) == list(warehouse.models("2026-10")) == ["model"]
+        warehouse.withdraw("2026-10")
+        assert warehouse.builds("2026-10") == {}
+    assert len(found) == 4
+
+
+def test_models_of_before_builds_were_told_apart_are_built_again(warehouse: Warehouse) -> None:
+    """A release of an older version of the program must mend itself by a run, and not stop it."""
+    path = warehouse.load_tables("2026-10", {"a__b": FRAME})
+    path.with_suffix(".models.json").write_text(json.dumps({"model": "digest"}))
+    assert warehouse.models("2026-10") == {}
+    warehouse.record_models("2026-10", {"model": "digest"})
+    assert warehouse.models("2026-10") == {"model": "digest"}
 
 
 # ── replaced by something older ──────────────────────────────────────────────────────────
