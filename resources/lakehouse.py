@@ -5,6 +5,7 @@ Constructing it touches nothing; each part opens what it needs on first use.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from resources.releases import ReleaseManifest, ReleaseRegister
 from resources.settings import REPOSITORY, Settings
 from resources.vault import FileKeyDestroyed, KeyVault
 from resources.warehouse import Warehouse
+
+# What a release's warehouse file holds of the lake: a schema for each, and in it `<stakeholder>__<dataset>`.
+WAREHOUSE_LAYERS = ("protected", "statistics")
 
 
 class Lakehouse(ConfigurableResource["Lakehouse"]):
@@ -117,18 +121,21 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
 
     # ── the release's warehouse ──────────────────────────────────────────────────────────
 
-    def load_release_tables(self, release: str) -> dict[str, int]:
-        """Copy every protected dataset and statistic of a release into its warehouse file.
+    def load_release_tables(self, release: str, verified: Mapping[str, int]) -> dict[str, int]:
+        """Make a release's warehouse file hold these protected datasets and statistics, and no others.
 
-        Returns rows by `<schema>.<table>`. The assets behind them have passed their blocking
-        checks: Dagster runs the marts only after those."""
+        `verified`: by table the version whose rows of the release a privacy check has seen and passed, as the audit
+        log tells; the rows of that very version are loaded, whatever is stored since. Returns rows by
+        `<schema>.<table>`."""
         rows: dict[str, int] = {}
-        for layer in ("protected", "statistics"):
+        for layer in WAREHOUSE_LAYERS:
             frames: dict[str, pl.DataFrame] = {}
-            for table in self.lake.tables(layer):
-                if {"release": release} in self.lake.partitions(table):
-                    _, stakeholder, name = table.split("/")
-                    frames[f"{stakeholder}__{name}"] = self.lake.read(table, partition={"release": release})
-            self.warehouse.load_tables(release, frames, schema=layer)
+            for table, version in verified.items():
+                within, stakeholder, name = table.split("/")
+                if within == layer:
+                    frames[f"{stakeholder}__{name}"] = self.lake.read(
+                        table, version=version, partition={"release": release}
+                    )
+            self.warehouse.load_tables(release, frames, schema=layer, alone=True)
             rows.update({f"{layer}.{name}": frame.height for name, frame in frames.items()})
         return rows

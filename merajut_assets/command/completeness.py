@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from merajut_assets.conformed.build import untouched_build
+from merajut_assets.conformed.build import is_judged, untouched_build
 from merajut_assets.conformed.raw_rows import NotLanded
 from merajut_assets.contracts import registry
 from merajut_assets.marts.project import (
@@ -81,15 +81,20 @@ def _unbuilt(lakehouse: Lakehouse, manifest: Mapping[str, Any], release: str) ->
 
 
 def is_up_to_date(lakehouse: Lakehouse) -> bool:
-    """Whether every source is landed as it is now, and every entity built from that; told without reading any.
+    """Whether every source is landed as it is now, every entity built from that, and what is stored the very thing that
+    was judged; told without reading any.
 
     False also when a source is absent: landing it says so."""
     systems = registry.systems()
+    entities = registry.tables("conformed").values()
     try:
         return all(
             untouched_version(lakehouse, systems[table.system], table) is not None
             for table in registry.tables("raw").values()
-        ) and all(untouched_build(lakehouse, entity) is not None for entity in registry.tables("conformed").values())
+        ) and all(
+            (build := untouched_build(lakehouse, entity)) is not None and is_judged(lakehouse, build)
+            for entity in entities
+        )
     except (SourceError, NotLanded):
         return False
 

@@ -26,7 +26,7 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.conformed import conform, quality, quarantined_rows
-from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, Inputs
+from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, OUTLIVING, Inputs
 from merajut_assets.conformed.raw_rows import RawRows, living_keys, newest_version, read_raw_rows, read_whole_rows
 from merajut_assets.conformed.supporting import judge_references, supporting_tables
 from merajut_assets.contracts import registry
@@ -63,8 +63,8 @@ RULES = rules_digest(RULE_FILES)
 @dataclass(frozen=True)
 class BuildSummary:
     """What a build did. `refused` counts rows by rule; `before` and `after` are the quality of
-    all candidate rows and of those that passed; `removed` counts rows of earlier builds that no source
-    supports any more."""
+    all candidate rows and of what is stored in `version`, read back and judged again; `removed` counts rows of
+    earlier builds that no source supports any more."""
 
     entity: str
     inputs: str
@@ -105,12 +105,13 @@ def quarantining_tables(entity: TableContract) -> tuple[TableContract, ...]:
 
 
 def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
-    """Bring a conformed entity up to date with raw; does nothing when its inputs are unchanged.
+    """Bring a conformed entity up to date with raw. When its inputs are unchanged, only a table that is not as it was
+    judged last is judged again: one that was taken back, or that somebody else has written.
 
     Raises NotLanded when a source table is missing."""
     untouched = untouched_build(lakehouse, entity)
     if untouched is not None:
-        return untouched
+        return untouched if is_judged(lakehouse, untouched) else _judged_again(lakehouse, entity, untouched)
     fingerprint = _inputs_fingerprint(lakehouse, entity)
     rows = {table.identifier: read_raw_rows(lakehouse, table, _needed(entity, table)) for table in raw_inputs(entity)}
     references = _references(lakehouse, entity)
@@ -126,7 +127,7 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
     now = datetime.now(UTC)
     before_rows, before_rules = _with_refused(entity, rows, judged)
     before = quality.measure(entity, before_rows, before_rules, references, now)
-    after = quality.measure(entity, passed, None, references, now)
+    after = _quality_of_stored(lakehouse, entity, version, references, now)
     primary = [rows[table.identifier] for table in conform.primary_tables(entity)]
     summary = BuildSummary(
         entity=entity.name,
@@ -145,8 +146,38 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
         built_at=now.isoformat(),
         removed=removed,
     )
-    write_atomically(_summary_path(lakehouse, entity), json.dumps(asdict(summary), indent=1).encode())
+    _write_summary(lakehouse, entity, summary)
     return summary
+
+
+def is_judged(lakehouse: Lakehouse, build: BuildSummary) -> bool:
+    """Whether what is stored of an entity is what the last judgement was about."""
+    return lakehouse.lake.version(f"conformed/{build.entity}") == build.version
+
+
+def _judged_again(lakehouse: Lakehouse, entity: TableContract, known: BuildSummary) -> BuildSummary:
+    version = lakehouse.lake.version(f"conformed/{entity.name}")
+    assert version is not None, "an untouched build is stored"
+    now = datetime.now(UTC)
+    after = _quality_of_stored(lakehouse, entity, version, _references(lakehouse, entity), now)
+    summary = replace(
+        known,
+        after=after.as_facts(),
+        shortcomings_after=quality.shortcomings(entity, after),
+        version=version,
+        built_at=now.isoformat(),
+        is_unchanged=False,
+    )
+    _write_summary(lakehouse, entity, summary)
+    return summary
+
+
+def _quality_of_stored(
+    lakehouse: Lakehouse, entity: TableContract, version: int, references: Mapping[str, pl.Series], now: datetime
+) -> quality.Quality:
+    """The quality of the entity's stored rows: read back, so that it is no property of the frame that was written."""
+    stored = lakehouse.lake.read(f"conformed/{entity.name}", version=version)
+    return quality.measure(entity, stored, conform.judge_stored(entity, stored, references), references, now)
 
 
 def untouched_build(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary | None:
@@ -163,6 +194,10 @@ def last_build(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary | No
     """The summary of the last completed build, or None."""
     path = _summary_path(lakehouse, entity)
     return BuildSummary(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _write_summary(lakehouse: Lakehouse, entity: TableContract, summary: BuildSummary) -> None:
+    write_atomically(_summary_path(lakehouse, entity), json.dumps(asdict(summary), indent=1).encode())
 
 
 def _summary_path(lakehouse: Lakehouse, entity: TableContract) -> Any:
@@ -368,8 +403,9 @@ def _gone(entity: TableContract, passed: pl.DataFrame) -> pl.Expr:
     other registrations than now is gone as well, because the values of one that left would stay with it.
     Of consents only grants go, and doubts that were settled; a grant that is none now is gone, too."""
     if entity.name == "consent":
-        granted = passed.filter(pl.col("status") == "granted")["consent_id"]
-        no_grant = (pl.col("status") == "granted") & ~pl.col("consent_id").is_in(granted.implode())
+        is_grant = ~OUTLIVING[entity.name]
+        granted = passed.filter(is_grant)["consent_id"]
+        no_grant = is_grant & ~pl.col("consent_id").is_in(granted.implode())
         is_settled = pl.col("consent_id").str.ends_with(DOUBTFUL) & ~pl.col("consent_id").is_in(
             passed["consent_id"].implode()
         )

@@ -28,8 +28,10 @@ from merajut_assets.protected.pipeline import examine
 from merajut_assets.protected.release import read_release, release_dataset, stored_release
 from resources.duckdb_files import connect, write_tables
 from resources.lake import LakeError
+from resources.lakehouse import Lakehouse
 from resources.publication import PublicationError
 from resources.vault import FileKeyDestroyed
+from resources.verifications import stored_version
 from tests.compliance.small_lake import MARKER, SmallLake
 
 REPOSITORY = Path(__file__).parents[2]
@@ -366,7 +368,7 @@ RELEASES = ("2026-09", "2026-10")
 def _publish(small: SmallLake, release: str = RELEASE, *, edition: int = 1) -> None:
     """What the release job does beyond the lake, without dbt: warehouse, released copy, a file per stakeholder."""
     lakehouse = small.lakehouse
-    lakehouse.load_release_tables(release)
+    lakehouse.load_release_tables(release, _stored_versions(lakehouse, release))
     lakehouse.warehouse.release(release)
     for stakeholder in ("government", "academia"):
         (table,) = lakehouse.lake.tables(f"protected/{stakeholder}")
@@ -375,6 +377,11 @@ def _publish(small: SmallLake, release: str = RELEASE, *, edition: int = 1) -> N
             made = lakehouse.publisher.publish(stakeholder, release, {"rows": rows}, about={"edition": edition})
             lakehouse.audit.append("published.published", stakeholder=stakeholder, release=release, number=made.number)
     lakehouse.publisher.publish("media", release, {"stories": pl.DataFrame({"stories": [3]})})
+
+
+def _stored_versions(lakehouse: Lakehouse, release: str) -> dict[str, int]:
+    versions = {table: stored_version(lakehouse.lake, table, release) for table in lakehouse.lake.tables("protected")}
+    return {table: version for table, version in versions.items() if version is not None}
 
 
 def _copied_by_an_analyst(small: SmallLake) -> Path:
