@@ -41,6 +41,7 @@ from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import epsilon_of_all_per_release, overall_policy, stakeholder_policies
 from merajut_assets.privacy.dp import protection
 from resources.lakehouse import Lakehouse
+from resources.openings import take_up_openings
 
 LAYER = "compliance"
 OWNER = "team:compliance"
@@ -178,6 +179,7 @@ def _audit_verification() -> dg.AssetsDefinition:
     )
     @guarded
     def audit_verification(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        take_up_openings(lakehouse)
         report = lakehouse.audit.verify()
         events: dict[str, int] = {}
         for entry in lakehouse.audit.entries():

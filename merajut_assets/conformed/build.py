@@ -113,7 +113,10 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
     if untouched is not None:
         return untouched if is_judged(lakehouse, untouched) else _judged_again(lakehouse, entity, untouched)
     fingerprint = _inputs_fingerprint(lakehouse, entity)
-    rows = {table.identifier: read_raw_rows(lakehouse, table, _needed(entity, table)) for table in raw_inputs(entity)}
+    rows = {
+        table.identifier: read_raw_rows(lakehouse, table, _needed(entity, table), _table(entity))
+        for table in raw_inputs(entity)
+    }
     references = _references(lakehouse, entity)
     inputs = _inputs(lakehouse, rows)
     candidates = conform.assemble(entity, inputs)
@@ -176,7 +179,7 @@ def _quality_of_stored(
     lakehouse: Lakehouse, entity: TableContract, version: int, references: Mapping[str, pl.Series], now: datetime
 ) -> quality.Quality:
     """The quality of the entity's stored rows: read back, so that it is no property of the frame that was written."""
-    stored = lakehouse.lake.read(f"conformed/{entity.name}", version=version)
+    stored = lakehouse.read(_table(entity), version=version, reader=_table(entity), purpose="quality")
     return quality.measure(entity, stored, conform.judge_stored(entity, stored, references), references, now)
 
 
@@ -198,6 +201,10 @@ def last_build(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary | No
 
 def _write_summary(lakehouse: Lakehouse, entity: TableContract, summary: BuildSummary) -> None:
     write_atomically(_summary_path(lakehouse, entity), json.dumps(asdict(summary), indent=1).encode())
+
+
+def _table(entity: TableContract) -> str:
+    return "/".join(entity.asset_key)
 
 
 def _summary_path(lakehouse: Lakehouse, entity: TableContract) -> Any:
@@ -264,11 +271,19 @@ def _living_tokens(lakehouse: Lakehouse, kind: str, texts: pl.Series) -> pl.Seri
 
 
 def _references(lakehouse: Lakehouse, entity: TableContract) -> dict[str, pl.Series]:
-    found = {}
+    wanted: dict[str, list[str]] = {}
     for path in conform.referenced(entity):
         other, column = path.split(".")
-        found[path] = lakehouse.lake.read(f"conformed/{other}", columns=[column])[column].drop_nulls().unique()
-    return found
+        wanted.setdefault(other, []).append(column)
+    return {
+        f"{other}.{column}": values.drop_nulls().unique()
+        for other, columns in wanted.items()
+        for column, values in lakehouse.read(
+            f"conformed/{other}", columns=columns, reader=_table(entity), purpose="references"
+        )
+        .to_dict()
+        .items()
+    }
 
 
 # ── quarantine ───────────────────────────────────────────────────────────────────────────
@@ -299,7 +314,7 @@ def _quarantine(
             positions = supporting[table.identifier].to_frame().with_row_index(conform.POSITION)
         failed = positions.filter(pl.col(landing.FAILED_RULES).is_not_null())
         late = read_whole_rows(
-            lakehouse, table, part.version, part.good[failed[conform.POSITION].to_list()]
+            lakehouse, table, part.version, part.good[failed[conform.POSITION].to_list()], _table(entity)
         ).with_columns(failed[landing.FAILED_RULES])
         sealed = [_sealed(lakehouse, entity, table, frame) for frame in (part.refused, late) if frame.height]
         refused.setdefault(table.system, []).extend(sealed)
@@ -339,7 +354,11 @@ def _replace_quarantine(
     frame = pl.concat(frames).select(QUARANTINE_COLUMNS) if frames else pl.DataFrame(schema=schema)
     is_stored = lakehouse.lake.version(name) is not None and partition in lakehouse.lake.partitions(name)
     told = ["source_table", "row_hash", "failed_rules"]
-    stored = lakehouse.lake.read(name, partition=partition, columns=told) if is_stored else None
+    stored = (
+        lakehouse.read(name, partition=partition, columns=told, reader=_table(entity), purpose="comparison")
+        if is_stored
+        else None
+    )
     if stored is not None and stored.sort(told).equals(frame.select(told).sort(told)):
         return
     if frame.height or is_stored or lakehouse.lake.version(name) is None:
@@ -377,7 +396,8 @@ def _store(lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame) ->
     gone = _gone(entity, passed)
     if lakehouse.lake.version(table) is not None and lakehouse.lake.schema(table) != dict(passed.schema):
         # The contract has other columns than when the table was written: nothing could be merged.
-        lost = lakehouse.lake.read(table).join(passed, on=key, how="anti")
+        known = lakehouse.read(table, reader=table, purpose="change of columns")
+        lost = known.join(passed, on=key, how="anti")
         can_stay = set(gone.meta.root_names()) <= set(lost.columns)
         staying = lost.filter(~gone.fill_null(False)) if can_stay else lost.clear()
         shared = pl.Schema({name: dtype for name, dtype in passed.schema.items() if name in staying.columns})

@@ -39,7 +39,7 @@ from merajut_assets.marts.project import (
 from merajut_assets.marts.proof import evidence_of, whole_graph
 from merajut_assets.marts.verified import refuse_unverified, verified_versions
 from partitions import release_partitions
-from resources.lakehouse import Lakehouse
+from resources.lakehouse import DECRYPTION, Lakehouse
 from resources.warehouse import Warehouse
 
 WAREHOUSE_GROUP = "warehouse"
@@ -269,6 +269,9 @@ def run_dbt(
     Raises what dagster-dbt raises when dbt ends without results, as for a model that does not compile.
     """
     wanted = build or test
+    lakehouse.audit.append(
+        DECRYPTION, table=f"warehouse/{release}", models=len(wanted), reader="dbt", purpose="build" if build else "test"
+    )
     everything = len(wanted) == len(tables(manifest))
     # One argument: dagster-dbt would move all but the first of several away from their option.
     selection = [] if everything else ["--select", " ".join(sorted(str(node["name"]) for node in wanted))]

@@ -326,12 +326,12 @@ def test_a_stored_release_loses_the_row_and_stays_safe(small: SmallLake) -> None
     policy = stakeholder_policies()["government"]
     contract = registry.protected_dataset("government", "child_summary")
     release_dataset(small.lakehouse, contract, policy, RELEASE)
-    before = read_release(small.lakehouse.lake, contract, RELEASE)
+    before = read_release(small.lakehouse, contract, RELEASE, "test")
     indonesian = before.filter(pl.col("jurisdiction") == "ID")
     assert indonesian.height
     number = _released_child(small, indonesian["child_pseudonym"])
     certificate = erase(small.lakehouse, Subject.CHILD, "panti", number, ErasureReason.GUARDIAN_REQUEST)
-    after = read_release(small.lakehouse.lake, contract, RELEASE)
+    after = read_release(small.lakehouse, contract, RELEASE, "test")
     assert after.height < before.height
     assert examine(after, contract, policy.datasets["child_summary"]).is_safe
     assert certificate.releases_to_rebuild == (RELEASE,)
@@ -433,7 +433,7 @@ def published(small: SmallLake) -> tuple[SmallLake, str]:
     _publish(small, edition=1)
     _publish(small, edition=2)
     _copied_by_an_analyst(small)
-    rows = read_release(lakehouse.lake, contract, RELEASE).filter(pl.col("jurisdiction") == "ID")
+    rows = read_release(lakehouse, contract, RELEASE, "test").filter(pl.col("jurisdiction") == "ID")
     return small, _released_child(small, rows["child_pseudonym"])
 
 
@@ -489,8 +489,8 @@ def test_only_the_stakeholders_who_got_the_child_lose_their_publication(small: S
     academia = registry.protected_dataset("academia", "research_child")
     number = _released_child(
         small,
-        read_release(lakehouse.lake, government, RELEASE)["child_pseudonym"],
-        read_release(lakehouse.lake, academia, RELEASE)["child_pseudonym"],
+        read_release(lakehouse, government, RELEASE, "test")["child_pseudonym"],
+        read_release(lakehouse, academia, RELEASE, "test")["child_pseudonym"],
     )
     certificate = _erase(small, number)
     assert {one.stakeholder for one in certificate.published_before} == {"government"}

@@ -42,7 +42,7 @@ def _page_of(
 ) -> tuple[TableContract, dict[str, object], dict[str, str]]:
     contract = registry.protected_dataset(policy.stakeholder, name)
     facts = release_dataset(lakehouse, contract, policy, RELEASE)
-    stored = read_release(lakehouse.lake, contract, RELEASE)
+    stored = read_release(lakehouse, contract, RELEASE, "test")
     return contract, dict(facts), privacy_page(contract, policy, facts, stored)
 
 
@@ -124,7 +124,7 @@ def test_no_value_of_a_row_is_on_a_page(lakehouse: Lakehouse, policy: Stakeholde
     """Metadata is kept in the event log in clear, while the table is encrypted: rows whose values all have other names
     must have the same page."""
     contract, facts, page = _page_of(lakehouse, policy, name)
-    stored = read_release(lakehouse.lake, contract, RELEASE)
+    stored = read_release(lakehouse, contract, RELEASE, "test")
     renamed = stored.with_columns(
         (pl.lit(f"renamed {column} ") + pl.col(column).cast(pl.String).rank("dense").cast(pl.String)).alias(column)
         for column in stored.columns
@@ -149,7 +149,7 @@ def test_what_an_older_release_did_not_record_is_named(lakehouse: Lakehouse) -> 
     """A release is written once: later versions must not show a figure for one that never had it."""
     contract, facts, _ = _page_of(lakehouse, GOVERNMENT, "child_summary")
     old = {name: value for name, value in facts.items() if not name.startswith(("column_loss", "level", "risk", "k"))}
-    page = privacy_page(contract, GOVERNMENT, old, read_release(lakehouse.lake, contract, RELEASE))  # type: ignore[arg-type]
+    page = privacy_page(contract, GOVERNMENT, old, read_release(lakehouse, contract, RELEASE, "test"))  # type: ignore[arg-type]
     assert page["utility_columns"] == "Not recorded."
     assert all(row[0] == "not recorded" for row in _cells(page["levels"]).values())
     assert _cells(page["reached"])["k"][1] == "not recorded"
@@ -220,7 +220,7 @@ def test_the_page_is_attached_to_the_asset_as_markdown(lakehouse: Lakehouse) -> 
     (materialization,) = done.asset_materializations_for_node("protected__government__child_summary")
     contract = registry.protected_dataset("government", "child_summary")
     facts = release_dataset(lakehouse, contract, GOVERNMENT, RELEASE)
-    expected = privacy_page(contract, GOVERNMENT, facts, read_release(lakehouse.lake, contract, RELEASE))
+    expected = privacy_page(contract, GOVERNMENT, facts, read_release(lakehouse, contract, RELEASE, "test"))
     for name, text in expected.items():
         assert materialization.metadata[name] == dg.MetadataValue.md(text)
     assert str(facts["policy"]).startswith(str(materialization.metadata["policy_digest"].value))
