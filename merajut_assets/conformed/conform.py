@@ -170,7 +170,8 @@ def _failed_rules(
             known = rows[column.references.split(".")[1]] if _is_self(entity, column) else references[column.references]
             rule = f"{column.name}.reference"
             exempt = EXEMPT.get((entity.name, rule), pl.lit(False)) | refers_to_anybody
-            is_exempt = rows.select(exempt.fill_null(False).alias("exempt"))["exempt"]
+            # Selected alone, a literal has a row per chunk of the frame.
+            is_exempt = rows.with_columns(exempt.alias("exempt"))["exempt"].fill_null(False)
             broken.append((rule, values.is_not_null() & ~values.is_in(known.implode()) & ~is_exempt))
     broken.append(landing.outdated(rows, entity.key, "modified_at", broken))
     return landing.combine_rules(broken, rows.height)

@@ -149,7 +149,7 @@ def test_a_stored_table_that_nobody_declares_fails_the_check(small: SmallLake) -
 def test_every_column_of_every_asset_is_in_the_inventory(graph: Any) -> None:
     """Read off the assets themselves: a column that is shown and not listed, or the other way round, cannot be."""
     with dg.DagsterInstance.ephemeral() as instance:
-        inventory = dataset_inventory(graph, instance)
+        inventory = dataset_inventory(graph, instance, {})
     assert inventory.schema == pl.Schema(SCHEMA)
     assert set(inventory["dataset"]) == {key.to_user_string() for key in graph.get_all_asset_keys()}
     assert inventory["owner"].min() != ""
@@ -193,7 +193,7 @@ def test_what_happened_to_a_dataset_stands_beside_it() -> None:
     graph = dg.Definitions(assets=[made, waiting]).resolve_asset_graph()
     with dg.DagsterInstance.ephemeral() as instance:
         dg.materialize([made], instance=instance, partition_key="2026-09")
-        inventory = dataset_inventory(graph, instance)
+        inventory = dataset_inventory(graph, instance, {})
     first, second = inventory.rows(named=True)
     assert (first["dataset"], first["column"], first["privacy_class"]) == ("made", "nik", "direct_identifier")
     assert (first["partition"], first["retention_days"], first["checks_failed"]) == ("2026-09", 7, 1)
@@ -206,7 +206,7 @@ def test_what_happened_to_a_dataset_stands_beside_it() -> None:
 def test_a_table_that_no_asset_makes_is_found(small: SmallLake, graph: Any) -> None:
     """What a renamed asset leaves behind is nobody's, is never renewed and never erased from."""
     with dg.DagsterInstance.ephemeral() as instance:
-        inventory = dataset_inventory(graph, instance)
+        inventory = dataset_inventory(graph, instance, {})
     assert unknown_tables(small.lakehouse, inventory) == []
     # Of figures about groups it is remembered who stood behind them.
     small.lakehouse.lake.overwrite("contributors/government/staff_summary", pl.DataFrame({"a": [1]}))

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from merajut_assets.conformed import quality
+from merajut_assets.conformed import conform, quality
 from merajut_assets.conformed.assets import build_conformed_assets
 from merajut_assets.conformed.quality_history import QUALITY_HISTORY
 from merajut_assets.contracts import registry
@@ -170,6 +170,15 @@ def test_bad_input_lowers_the_quality_before_and_not_after(small):
     assert summary.before["completeness"] < 1.0
     assert any(text.startswith("consistency") for text in summary.shortcomings_before)
     assert summary.shortcomings_after == []
+
+
+def test_rows_of_several_files_are_judged_like_those_of_one():
+    """Columns in several chunks met a mask in one, and a build of two sources ended in a panic."""
+    whole = pl.concat([children({}, {"orphanage_id": "PA-9"}), children({}, {})], rechunk=False)
+    assert whole.n_chunks() == 2
+    keyed = whole.with_columns(pl.Series("child_token", [f"t{number}" for number in range(4)]))
+    failed = conform.judge_stored(registry.entity("child"), keyed, REGIONS)
+    assert failed.to_list() == [None, "orphanage_id.reference", None, None]
 
 
 # ── what is stored is judged, and not what was meant to be ───────────────────────────────
