@@ -1,6 +1,7 @@
 """What is kept, why and in which state: derived from what is declared and recorded, and complete."""
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -214,6 +215,26 @@ def test_a_table_that_no_asset_makes_is_found(small: SmallLake, graph: Any) -> N
     assert unregistered(small.lakehouse, processing_register(DISPUTE_WINDOW_DAYS)) == []
     small.lakehouse.lake.overwrite("conformed/children", pl.DataFrame({"a": [1]}))
     assert unknown_tables(small.lakehouse, inventory) == ["conformed/children"]
+
+
+def test_the_evidence_destroys_what_is_beyond_its_time(small: SmallLake) -> None:
+    """Housekeeping alone did, which no run reaches unless somebody turns its schedule on."""
+    lake = small.lakehouse.lake
+    lake.keep_original("panti", "children", b"old", received=date(2020, 1, 1))
+    young = lake.keep_original("panti", "children", b"young")
+    lake.land("hris", "employees", pl.DataFrame({"a": [1]}), ingest_date=date(2001, 1, 1), schema_version=1, digest="a")
+    definitions = build_defs({"lakehouse": small.lakehouse})
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("evidence").execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["compliance", "dataset_inventory"])]
+        )
+    (made,) = [event.materialization for event in result.get_asset_materialization_events()]
+    assert made.metadata["destroyed_beyond_retention"].value == 1
+    assert made.metadata["overdue"].value == "raw/hris/employees"
+    assert lake.originals("panti", "children")[-1] == young
+    assert not [path for path in lake.originals("panti", "children") if path.name.startswith("2020")]
+    stored = lake.read(DATASET_INVENTORY).filter(dataset="raw/hris/employees")
+    assert set(stored["overdue"]) == {1}
 
 
 def test_the_asset_stores_the_inventory_of_all_definitions(small: SmallLake) -> None:
