@@ -24,7 +24,7 @@ import polars as pl
 from merajut_assets.contracts import registry
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lakehouse import WAREHOUSE_LAYERS, Lakehouse
-from resources.publication import Publication, PublicationReplaced
+from resources.publication import PublicationReplaced
 
 DESTROYED = "retention.destroyed"  # the event of the audit log
 
@@ -102,7 +102,11 @@ def _landed(lakehouse: Lakehouse, today: date) -> Iterator[Overdue]:
 
 def _released(lakehouse: Lakehouse, today: date) -> Iterator[Overdue]:
     policies = stakeholder_policies()
-    kept = {name: _publications(lakehouse, name) for name in policies}
+    try:
+        kept = {name: [one for one in lakehouse.publisher.list(name) if one.withdrawn_at is None] for name in policies}
+    except PublicationReplaced:
+        # What is in force cannot be told, which `merajut status` says: then no release is called superfluous.
+        return
     in_force = {one.release for publications in kept.values() for one in publications}
     released = lakehouse.warehouse.released()
     if released is not None:
@@ -117,11 +121,3 @@ def _released(lakehouse: Lakehouse, today: date) -> Iterator[Overdue]:
         for one in kept[name]:
             if one.published_at.date() < before:
                 yield Overdue(f"published/{name}", str(one.number), is_in_force=True)
-
-
-def _publications(lakehouse: Lakehouse, stakeholder: str) -> list[Publication]:
-    try:
-        return [one for one in lakehouse.publisher.list(stakeholder) if one.withdrawn_at is None]
-    except PublicationReplaced:
-        # What was published cannot be told any more, which `merajut status` says: then nothing of it is known as old.
-        return []

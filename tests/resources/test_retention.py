@@ -13,6 +13,7 @@ from merajut_assets.contracts import registry
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lake import RawVersion
 from resources.lakehouse import Lakehouse
+from resources.publication import PublicationReplaced
 from resources.retention import Overdue, destroy_expired, is_anything_due, overdue, overdue_by_dataset
 from resources.vault import FileKeyDestroyed
 from resources.verifications import record_verification, stored_version
@@ -111,6 +112,18 @@ def test_releases_in_force_for_nobody_go_when_their_time_is_over(lakehouse: Lake
         "retention.destroyed",
         "retention.destroyed",
     ]
+
+
+def test_no_release_goes_while_it_cannot_be_told_what_is_in_force(lakehouse: Lakehouse) -> None:
+    """A pointer that somebody exchanged must not make the release that it showed look superfluous."""
+    released(lakehouse, OLD, NEW)
+    (pointer,) = (lakehouse.settings.published / "media").glob("*.json")
+    pointer.write_text(pointer.read_text().replace(NEW, OLD))
+    with pytest.raises(PublicationReplaced):
+        lakehouse.publisher.list("media")
+    assert overdue(lakehouse, AFTER_RETENTION) == []
+    assert destroy_expired(lakehouse, AFTER_RETENTION) == 0
+    assert lakehouse.lake.partitions(GIVING) == [{"release": OLD}, {"release": NEW}]
 
 
 def test_the_time_of_a_release_begins_when_it_is_made(lakehouse: Lakehouse) -> None:
