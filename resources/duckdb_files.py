@@ -92,8 +92,10 @@ def _explained(path: Path, error: duckdb.Error) -> Exception:
     return DatabaseFileError(f"{path.name} is not an encrypted DuckDB file, or is damaged; publish it again")
 
 
-def write_tables(connection: duckdb.DuckDBPyConnection, schema: str, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Replace `tables` in `schema` of the database in use, all or none."""
+def write_tables(
+    connection: duckdb.DuckDBPyConnection, schema: str, tables: Mapping[str, pl.DataFrame], *, alone: bool = False
+) -> None:
+    """Replace `tables` in `schema` of the database in use, all or none. `alone`: other tables of the schema go."""
     for name in (schema, *tables):
         if not _IDENTIFIER.fullmatch(name):
             raise ValueError(f"table or schema name {name!r}: use lower-case letters, digits and underscores")
@@ -105,6 +107,15 @@ def write_tables(connection: duckdb.DuckDBPyConnection, schema: str, tables: Map
             # Names are checked above; a statement cannot take them as parameters.
             connection.execute(f"CREATE OR REPLACE TABLE {schema}.{name} AS SELECT * FROM _incoming")  # noqa: S608
             connection.unregister("_incoming")
+        if alone:
+            present = connection.execute(
+                "SELECT table_name FROM information_schema.tables "
+                "WHERE table_catalog = current_database() AND table_schema = ?",
+                [schema],
+            ).fetchall()
+            for (name,) in present:
+                if name not in tables:
+                    connection.execute(f'DROP TABLE {schema}."{name}"')
         connection.execute("COMMIT")
     except duckdb.Error:
         connection.execute("ROLLBACK")

@@ -20,7 +20,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -285,6 +285,18 @@ class Lake:
         versions = self.raw_versions(system, table)
         return versions[-1] if versions else None
 
+    def forget_raw(self, system: str, table: str, numbers: Collection[int]) -> int:
+        """Destroy these landed versions, but never the newest one; returns how many. Killed before their files are
+        gone, the next landing clears them away."""
+        with self._locked(f"raw/{system}/{table}"):
+            versions = self.raw_versions(system, table)
+            gone = [version for version in versions[:-1] if version.number in numbers]
+            if gone:
+                self._write_manifest(
+                    self._raw_folder(system, table), [version for version in versions if version not in gone]
+                )
+            return self._destroy_files([version.path for version in gone])
+
     def read_raw(self, version: RawVersion, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of one landed version, personal columns still encrypted."""
         return self.read_parquet(version.path, columns)
@@ -360,12 +372,12 @@ class Lake:
 
     def purge_originals(self, older_than: date) -> int:
         """Destroy the originals received before `older_than`, of all systems; returns how many."""
-        due = [
-            path
-            for path in sorted((self.root / "raw").glob("*/*/originals/*.bin"))
-            if date.fromisoformat(path.name[:10]) < older_than
-        ]
-        return self._destroy_files(due)
+        return self._destroy_files(self.originals_before(older_than))
+
+    def originals_before(self, day: date) -> list[Path]:
+        """The kept originals, of all systems, that were received before `day`."""
+        kept = sorted((self.root / "raw").glob("*/*/originals/*.bin"))
+        return [path for path in kept if date.fromisoformat(path.name[:10]) < day]
 
     # ── encrypted Delta: reading ─────────────────────────────────────────────────────────
 

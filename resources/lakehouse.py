@@ -5,6 +5,7 @@ Constructing it touches nothing; each part opens what it needs on first use.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,13 +16,17 @@ from pydantic import Field
 from merajut_assets.contracts.base import SourceFormat, Subject, System
 from merajut_assets.sources.reader import Location
 from resources.audit import AuditLog
-from resources.lake import Lake
+from resources.lake import Lake, RawVersion
 from resources.ledger import PrivacyLedger, StoredDraw
 from resources.publication import Publisher
 from resources.releases import ReleaseManifest, ReleaseRegister
 from resources.settings import REPOSITORY, Settings
 from resources.vault import FileKeyDestroyed, KeyVault
 from resources.warehouse import Warehouse
+
+# What a release's warehouse file holds of the lake: a schema for each, and in it `<stakeholder>__<dataset>`.
+WAREHOUSE_LAYERS = ("protected", "statistics")
+DECRYPTION = "decryption"  # the event of the audit log
 
 
 class Lakehouse(ConfigurableResource["Lakehouse"]):
@@ -70,6 +75,51 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
         url = self.settings.panti_database_url if system.format is SourceFormat.DATABASE else None
         return Location(REPOSITORY / "data" if is_shipped else self.settings.data_directory, url)
 
+    # ── reading, which leaves a trace ────────────────────────────────────────────────────
+
+    def read(
+        self,
+        table: str,
+        *,
+        reader: str,
+        purpose: str,
+        version: int | None = None,
+        partition: Mapping[str, str] | None = None,
+        columns: Sequence[str] | None = None,
+        filter: pl.Expr | None = None,
+    ) -> pl.DataFrame:
+        """Rows of a table of the lake, as `Lake.read` gives them, and an entry in the audit log: what was decrypted,
+        how many rows, and for whom. Nothing outside `resources` reads the lake in another way.
+
+        `reader`: the asset or command that reads; `purpose`: what for, in a few words, and never a value."""
+        number = self.lake.version(table) if version is None else version
+        frame = self.lake.read(table, version=number, partition=partition, columns=columns, filter=filter)
+        release = (partition or {}).get("release")
+        self._log_reading(table, number, frame, reader, purpose, {} if release is None else {"release": release})
+        return frame
+
+    def read_raw(
+        self, version: RawVersion, *, reader: str, purpose: str, columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """The rows of one landed version, personal columns still encrypted, and an entry in the audit log as by
+        `read`."""
+        frame = self.lake.read_raw(version, columns)
+        self._log_reading(f"raw/{version.system}/{version.table}", version.number, frame, reader, purpose, {})
+        return frame
+
+    def _log_reading(
+        self,
+        table: str,
+        version: int | None,
+        frame: pl.DataFrame,
+        reader: str,
+        purpose: str,
+        of_release: Mapping[str, str],
+    ) -> None:
+        self.audit.append(
+            DECRYPTION, table=table, version=version, rows=frame.height, reader=reader, purpose=purpose, **of_release
+        )
+
     # ── conformed, as a release sees it ──────────────────────────────────────────────────
 
     def release_manifest(self, release: str) -> ReleaseManifest:
@@ -83,19 +133,18 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
             release, {entity: version for entity, version in versions.items() if version is not None}
         )
 
-    def read_conformed(self, entity: str, release: str) -> pl.DataFrame:
+    def read_conformed(self, entity: str, release: str, reader: str) -> pl.DataFrame:
         """An entity at the version that the release pinned.
 
         Erasure rewrites the table and destroys the keys of the older files, so that no version
         that can still be read holds an erased person. When that took the pinned version, the
-        newest one stands in for it."""
-        table = f"conformed/{entity}"
+        newest one stands in for it. `reader`: the asset that reads."""
+        table, purpose = f"conformed/{entity}", f"release {release}"
         try:
-            frame = self.lake.read(table, version=self.release_manifest(release).version(entity))
+            pinned = self.release_manifest(release).version(entity)
+            return self.read(table, version=pinned, reader=reader, purpose=purpose)
         except FileKeyDestroyed:
-            frame = self.lake.read(table)
-        self.audit.append("decryption", table=table, release=release, rows=frame.height)
-        return frame
+            return self.read(table, reader=reader, purpose=purpose)
 
     def stored_draws(self) -> list[StoredDraw]:
         """Every draw of a statistic that the lake has stored, with its charge as far as the history goes back."""
@@ -117,18 +166,25 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
 
     # ── the release's warehouse ──────────────────────────────────────────────────────────
 
-    def load_release_tables(self, release: str) -> dict[str, int]:
-        """Copy every protected dataset and statistic of a release into its warehouse file.
+    def load_release_tables(self, release: str, verified: Mapping[str, int]) -> dict[str, int]:
+        """Make a release's warehouse file hold these protected datasets and statistics, and no others.
 
-        Returns rows by `<schema>.<table>`. The assets behind them have passed their blocking
-        checks: Dagster runs the marts only after those."""
+        `verified`: by table the version whose rows of the release a privacy check has seen and passed, as the audit
+        log tells; the rows of that very version are loaded, whatever is stored since. Returns rows by
+        `<schema>.<table>`."""
         rows: dict[str, int] = {}
-        for layer in ("protected", "statistics"):
+        for layer in WAREHOUSE_LAYERS:
             frames: dict[str, pl.DataFrame] = {}
-            for table in self.lake.tables(layer):
-                if {"release": release} in self.lake.partitions(table):
-                    _, stakeholder, name = table.split("/")
-                    frames[f"{stakeholder}__{name}"] = self.lake.read(table, partition={"release": release})
-            self.warehouse.load_tables(release, frames, schema=layer)
+            for table, version in verified.items():
+                within, stakeholder, name = table.split("/")
+                if within == layer:
+                    frames[f"{stakeholder}__{name}"] = self.read(
+                        table,
+                        version=version,
+                        partition={"release": release},
+                        reader=f"warehouse/{release}",
+                        purpose="loading what is verified",
+                    )
+            self.warehouse.load_tables(release, frames, schema=layer, alone=True)
             rows.update({f"{layer}.{name}": frame.height for name, frame in frames.items()})
         return rows

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+_LARGEST_NUMBER = 36_500  # a hundred years of days
 
 
 class SettingsError(ValueError):
@@ -37,10 +38,21 @@ class Environment(StrEnum):
             raise SettingsError(f"MERAJUT_ENVIRONMENT names no known environment; set it to one of {known}") from None
 
 
+def _number(given: Mapping[str, str], variable: str, default: int, *, least: int) -> int:
+    text = given.get(variable, "").strip()
+    if not text:
+        return default
+    # Digits of other scripts are digits to `int`, too; nobody means them.
+    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= _LARGEST_NUMBER:
+        raise SettingsError(f"{variable} is no whole number from {least} to {_LARGEST_NUMBER}; correct or unset it")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class Settings:
     """One installation. `data_directory` holds everything made at run time except the shipped data.
 
+    `dispute_window_days`: for how long the bytes of source files are kept.
     What may carry a password or is one stays out of the representation.
     """
 
@@ -69,6 +81,10 @@ class Settings:
             smtp_host=given.get("MERAJUT_SMTP_HOST") or None,
             openlineage_url=given.get("MERAJUT_OPENLINEAGE_URL") or None,
             openlineage_key=given.get("MERAJUT_OPENLINEAGE_KEY") or None,
+            dispute_window_days=_number(given, "MERAJUT_DISPUTE_WINDOW_DAYS", cls.dispute_window_days, least=0),
+            published_versions_kept=_number(
+                given, "MERAJUT_PUBLISHED_VERSIONS_KEPT", cls.published_versions_kept, least=1
+            ),
         )
 
     @property

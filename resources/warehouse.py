@@ -1,7 +1,7 @@
 """The warehouse: one encrypted DuckDB file per release, built by the pipeline, read by analysts.
 
-Here belongs where these files are and how one becomes the released one. Which tables go in, and
-whether they are verified, is decided before. The whole warehouse opens with the analyst key.
+Here belongs where these files are and how one becomes the released one. Which tables go in, and whether there
+is evidence that they are verified, is decided by whoever calls. The whole warehouse opens with the analyst key.
 
     build/<release>.duckdb          the pipeline's: protected tables, then what dbt makes of them
     build/<release>.models.json     by which SQL each of its models was made, and in which build
@@ -50,8 +50,11 @@ class Warehouse:
         """The file in which the pipeline and its dbt build a release."""
         return self.root / "build" / f"{_checked_release(release)}.duckdb"
 
-    def load_tables(self, release: str, tables: Mapping[str, pl.DataFrame], *, schema: str = PROTECTED_SCHEMA) -> Path:
-        """Replace `tables` (named `<stakeholder>__<dataset>`) in `schema` of the build file, all or none."""
+    def load_tables(
+        self, release: str, tables: Mapping[str, pl.DataFrame], *, schema: str = PROTECTED_SCHEMA, alone: bool = False
+    ) -> Path:
+        """Replace `tables` (named `<stakeholder>__<dataset>`) in `schema` of the build file, all or none; `alone`:
+        other tables of the schema go."""
         path = self.build_path(release)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._writing(release):
@@ -59,7 +62,7 @@ class Warehouse:
                 self._models_path(release).unlink(missing_ok=True)  # it told of a file that was removed
             connection = connect(path, self.vault.analyst_key(), read_only=False)
             try:
-                write_tables(connection, schema, tables)
+                write_tables(connection, schema, tables, alone=alone)
                 close_cleanly(connection)
             finally:
                 connection.close()

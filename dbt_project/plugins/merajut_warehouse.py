@@ -3,6 +3,8 @@
 Here belongs what dbt needs to reach its sources and its own tables. It stands alone, because dbt loads it
 from the project folder without the rest of the repository. Which tables are in the files is not its matter.
 
+An analyst's opening is noted for the audit log, in the analyst's own folder.
+
     role       database `warehouse`                  where models are built
     analyst    the released copy, read-only          database `analysis`: <data>/analyst/analysis.duckdb
     pipeline   the build file of one release         in it
@@ -15,6 +17,8 @@ import json
 import os
 import re
 import stat
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +46,9 @@ class Plugin(BasePlugin):
         if self.role == "pipeline":
             attach(conn, build_file(), "warehouse", analyst_key(data), read_only=False)
         else:
-            key = analyst_key(data)
-            attach(conn, released_file(data), "warehouse", key, read_only=True)
+            key, released = analyst_key(data), released_file(data)
+            note_opening(data, released)
+            attach(conn, released, "warehouse", key, read_only=True)
             attach(conn, analysis_file(data), "analysis", key, read_only=False)
         # From here on nothing but the attached files can be read or written, whatever a model says.
         conn.execute("SET enable_external_access = false")
@@ -103,6 +108,26 @@ def analysis_file(data: Path) -> Path:
     folder = data / "analyst"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder / "analysis.duckdb"
+
+
+def note_opening(data: Path, released: Path) -> None:
+    """Leave a note in the analyst's own folder that the released warehouse is opened. Raises DbtRuntimeError.
+
+    The pipeline's next evidence run takes it up into the audit log. The log itself is chained by a key with which
+    everything could be read, so that nobody writes it from here. What the pipeline opens, it has logged before."""
+    folder = data / "analyst" / "openings"
+    opened_at = datetime.now(UTC).isoformat(timespec="seconds")
+    name = f"{uuid.uuid4().hex}.json"
+    beside = folder / f".{name}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside.write_text(json.dumps({"file": released.name, "opened_at": opened_at}), encoding="utf-8")
+        beside.replace(folder / name)
+    except OSError:
+        raise DbtRuntimeError(
+            f"the opening of {released.name} cannot be noted in {folder.parent.name}/{folder.name}; make that folder "
+            "writable for yourself, or free space on the disk"
+        ) from None
 
 
 def build_file() -> Path:

@@ -1,8 +1,8 @@
-"""What is kept for a while only: Dagster's records of finished runs, files of lineage events, and the originals of
-source files.
+"""What is kept for a while only: Dagster's records of finished runs, files of lineage events, and data beyond their
+retention.
 
-And the dispute window: the bytes of source files, kept as they were delivered, are destroyed with their keys
-when it is over. After it, raw's rows are the archive.
+What that is, and what of it may be destroyed, is `resources.retention`'s matter; the evidence job does it, too, because
+no schedule is on by default.
 """
 
 # No `annotations` import from the future here: Dagster reads the class of an op's configuration at run time.
@@ -14,7 +14,9 @@ from pydantic import Field
 from merajut_assets.automation.jobs import Exclusive, run_tags
 from merajut_assets.automation.lineage_events import remove_old_files
 from merajut_assets.automation.runs import obsolete_runs
+from merajut_assets.failures import guarded
 from resources.lakehouse import Lakehouse
+from resources.retention import destroy_expired
 
 HOUSEKEEPING_WINDOW = timedelta(hours=2)
 
@@ -43,23 +45,24 @@ def remove_old_events(context: dg.OpExecutionContext, config: RunRetention, lake
     return removed
 
 
-@dg.op(description="Destroys the originals of source files whose dispute window is over, with their keys.")
-def destroy_old_originals(context: dg.OpExecutionContext, lakehouse: Lakehouse) -> int:
-    oldest_kept = datetime.now(UTC).date() - timedelta(days=lakehouse.settings.dispute_window_days)
-    destroyed = lakehouse.lake.purge_originals(oldest_kept)
-    if destroyed:
-        lakehouse.audit.append("originals_destroyed", files=destroyed, received_before=oldest_kept.isoformat())
-    context.log.info(f"{destroyed} original(s) received before {oldest_kept} destroyed")
+@dg.op(
+    description="Destroys, with their keys, the originals of source files whose dispute window is over, and what is "
+    "kept beyond its retention and in force for nobody."
+)
+@guarded
+def destroy_expired_data(context: dg.OpExecutionContext, lakehouse: Lakehouse) -> int:
+    destroyed = destroy_expired(lakehouse)
+    context.log.info(f"{destroyed} part(s) of data destroyed whose time is over")
     return destroyed
 
 
 @dg.job(
     name="housekeeping",
     description="Removes what is kept for a while only: records of old runs, files of old lineage events, originals "
-    "after the dispute window.",
+    "after the dispute window, data beyond their retention.",
     tags=run_tags(HOUSEKEEPING_WINDOW, Exclusive.HOUSEKEEPING),
 )
 def housekeeping() -> None:
     remove_old_runs()
     remove_old_events()
-    destroy_old_originals()
+    destroy_expired_data()

@@ -72,7 +72,8 @@ DAILY = AssetJob(
 )
 EVIDENCE = AssetJob(
     name="evidence",
-    description="Renews the compliance evidence: quality over time, audit chain, privacy budget, erasures.",
+    description="Renews the compliance evidence: quality over time, audit chain, privacy budget, erasures; destroys "
+    "what is beyond its time and in force for nobody.",
     layers=_EVIDENCE_LAYERS,
     window=timedelta(hours=2),
     exclusive=Exclusive.EVIDENCE,

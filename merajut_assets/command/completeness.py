@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from merajut_assets.conformed.build import untouched_build
+from merajut_assets.conformed.build import is_judged, untouched_build
 from merajut_assets.conformed.raw_rows import NotLanded
 from merajut_assets.contracts import registry
 from merajut_assets.marts.project import (
@@ -28,6 +28,7 @@ from merajut_assets.raw.assets import untouched_version
 from merajut_assets.sources.request import SourceError
 from resources.lakehouse import Lakehouse
 from resources.publication import Publication
+from resources.retention import is_anything_due
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -81,15 +82,24 @@ def _unbuilt(lakehouse: Lakehouse, manifest: Mapping[str, Any], release: str) ->
 
 
 def is_up_to_date(lakehouse: Lakehouse) -> bool:
-    """Whether every source is landed as it is now, and every entity built from that; told without reading any.
+    """Whether every source is landed as it is now, every entity built from that, what is stored the very thing that was
+    judged, and nothing beyond its time is left to destroy; told without reading any.
 
     False also when a source is absent: landing it says so."""
     systems = registry.systems()
+    entities = registry.tables("conformed").values()
     try:
-        return all(
-            untouched_version(lakehouse, systems[table.system], table) is not None
-            for table in registry.tables("raw").values()
-        ) and all(untouched_build(lakehouse, entity) is not None for entity in registry.tables("conformed").values())
+        return (
+            all(
+                untouched_version(lakehouse, systems[table.system], table) is not None
+                for table in registry.tables("raw").values()
+            )
+            and all(
+                (build := untouched_build(lakehouse, entity)) is not None and is_judged(lakehouse, build)
+                for entity in entities
+            )
+            and not is_anything_due(lakehouse)
+        )
     except (SourceError, NotLanded):
         return False
 

@@ -41,6 +41,8 @@ from merajut_assets.failures import guarded
 from merajut_assets.policies.stakeholder import epsilon_of_all_per_release, overall_policy, stakeholder_policies
 from merajut_assets.privacy.dp import protection
 from resources.lakehouse import Lakehouse
+from resources.openings import take_up_openings
+from resources.retention import destroy_expired, overdue_by_dataset
 
 LAYER = "compliance"
 OWNER = "team:compliance"
@@ -178,6 +180,7 @@ def _audit_verification() -> dg.AssetsDefinition:
     )
     @guarded
     def audit_verification(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+        take_up_openings(lakehouse)
         report = lakehouse.audit.verify()
         events: dict[str, int] = {}
         for entry in lakehouse.audit.entries():
@@ -376,7 +379,12 @@ def _processing_register() -> dg.AssetsDefinition:
         ("country_of_storage", "text", "Where it is stored, ISO 3166"),
         ("countries_of_recipients", "text", "Where those who get it, or something made from it, are"),
         ("is_sent_abroad", "boolean", "Whether one of them is in another country"),
-        ("retention_days", "integer", "For how many days it is kept"),
+        (
+            "retention_days",
+            "integer",
+            "For how many days it is kept, unless it is in force for longer; then the owner decides, and the inventory "
+            "shows it as overdue",
+        ),
         ("safeguards", "text", "What protects it"),
     )
     name = "processing_register"
@@ -436,6 +444,7 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
         ("privacy_class", "text", "How the column may identify somebody, or its dataset where the column says nothing"),
         ("owner", "text", "Team that answers for the dataset"),
         ("retention_days", "integer", "For how many days it is kept, where that is declared"),
+        ("overdue", "integer", "Landed versions, releases or publications kept for longer, as they are in force"),
         ("fresh_for_hours", "number", "After how many hours it counts as old"),
         ("materialised_at", "text", "When it was made last, UTC"),
         ("partition", "text", "Day of landing or release that was made then"),
@@ -448,7 +457,7 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
         **_options(
             name,
             "Inventory: every table and column with privacy class, owner, retention, freshness, when it was made last, "
-            "and how its checks ended.",
+            "and how its checks ended. What is beyond its time and in force for nobody is destroyed before.",
             {"deltalake"},
             columns,
             [*_conformed(), *_published()],
@@ -457,15 +466,19 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
     )
     @guarded
     def dataset_inventory_asset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
-        inventory = dataset_inventory(load_assets(), context.instance)
+        destroyed = destroy_expired(lakehouse)
+        inventory = dataset_inventory(load_assets(), context.instance, overdue_by_dataset(lakehouse))
         store_inventory(lakehouse, inventory)
         datasets, unknown = by_dataset(inventory), unknown_tables(lakehouse, inventory)
         failed = datasets.filter(datasets["checks_failed"] > 0)["dataset"].to_list()
+        late = datasets.filter(datasets["overdue"] > 0)["dataset"].to_list()
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": inventory.height,
                 "datasets": datasets.height,
                 "with_failed_checks": ", ".join(failed) or "none",
+                "overdue": ", ".join(late) or "none",
+                "destroyed_beyond_retention": destroyed,
                 "inventory": dg.MetadataValue.md(_markdown(datasets.columns, datasets.rows())),
             },
             check_results=[

@@ -184,7 +184,7 @@ def _rewrite_conformed(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series
 
 
 def _clear_references(lakehouse: Lakehouse, column: TokenColumn, named: pl.Expr, fact: str) -> None:
-    rows = lakehouse.lake.read(column.table, filter=named)
+    rows = lakehouse.read(column.table, filter=named, reader=ERASURE, purpose="references to the erased")
     if rows.height:
         lakehouse.lake.merge(
             column.table,
@@ -259,7 +259,15 @@ def _trace(lakehouse: Lakehouse, policy: StakeholderPolicy, contract: TableContr
     for release in stored:
         of_person = pl.col(subject).is_in(_pseudonyms(lakehouse, contract, policy, release, tokens).implode())
         partition = {protected_release.RELEASE: release}
-        if lakehouse.lake.read(table, partition=partition, columns=[subject], filter=of_person).height:
+        found = lakehouse.read(
+            table,
+            partition=partition,
+            columns=[subject],
+            filter=of_person,
+            reader=ERASURE,
+            purpose="releases that hold the erased",
+        )
+        if found.height:
             held.add(release)
     rewritten: dict[str, datetime] = {}
     for commit in lakehouse.lake.history(table):  # the newest first
@@ -335,7 +343,7 @@ def _rewrite_release(
     lakehouse: Lakehouse, contract: TableContract, dataset: Microdata, release: str, erased: pl.Series, fact: str
 ) -> None:
     table = protected_release.table_of(contract)
-    stored = protected_release.read_release(lakehouse.lake, contract, release)
+    stored = protected_release.read_release(lakehouse, contract, release, ERASURE)
     subject = subject_column(contract)
     # With whoever shared a class with them: were it one row alone that is missing from the next publication,
     # whoever kept the last one would know whose it was.

@@ -112,7 +112,9 @@ def quality_trend(lakehouse: Lakehouse) -> pl.DataFrame:
     }
     if lakehouse.lake.version(QUALITY_HISTORY) is None:
         return pl.DataFrame(schema=empty)
-    history = lakehouse.lake.read(QUALITY_HISTORY, filter=pl.col("moment") == "after_quarantine")
+    history = lakehouse.read(
+        QUALITY_HISTORY, filter=pl.col("moment") == "after_quarantine", reader=QUALITY_HISTORY, purpose="trend"
+    )
     return (
         history.sort("built_at")
         .group_by("entity", "dimension")
@@ -145,9 +147,15 @@ def rows_of_erased(lakehouse: Lakehouse) -> dict[str, int]:
         for column in token_columns(subject):
             if lakehouse.lake.version(column.table) is not None:
                 named = pl.col(column.column).is_in(erased.implode())
-                rows = lakehouse.lake.read(column.table, columns=[column.column], filter=named).height
-                if rows:
-                    found[column.table] = found.get(column.table, 0) + rows
+                rows = lakehouse.read(
+                    column.table,
+                    columns=[column.column],
+                    filter=named,
+                    reader="compliance/erasure_register",
+                    purpose="rows of erased people",
+                )
+                if rows.height:
+                    found[column.table] = found.get(column.table, 0) + rows.height
     return found
 
 

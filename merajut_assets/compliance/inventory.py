@@ -29,6 +29,7 @@ SCHEMA: Mapping[str, pl.DataType] = {
     "privacy_class": pl.String(),
     "owner": pl.String(),
     "retention_days": pl.Int64(),
+    "overdue": pl.Int64(),
     "fresh_for_hours": pl.Float64(),
     "materialised_at": pl.String(),
     "partition": pl.String(),
@@ -52,9 +53,10 @@ class State:
         return sum(ended == "failed" for ended in self.checks.values())
 
 
-def dataset_inventory(assets: Any, instance: dg.DagsterInstance) -> pl.DataFrame:
+def dataset_inventory(assets: Any, instance: dg.DagsterInstance, overdue: Mapping[str, int]) -> pl.DataFrame:
     """One row per column of every asset, in the shape of SCHEMA; of an asset without declared columns one row without
-    a column. `assets` is the asset graph of the definitions.
+    a column. `assets` is the asset graph of the definitions; `overdue` says of which datasets how many parts are kept
+    beyond their time.
 
     `privacy_class` is the column's where it is declared, else its table's. `materialised_at` is UTC."""
     rows: list[dict[str, Any]] = []
@@ -67,6 +69,7 @@ def dataset_inventory(assets: Any, instance: dg.DagsterInstance) -> pl.DataFrame
             "privacy_class": sensitivity,
             "owner": ", ".join(node.owners),
             "retention_days": _retention_days(node),
+            "overdue": overdue.get("/".join(key.path), 0),
             "fresh_for_hours": _fresh_for_hours(node),
             "materialised_at": state.materialised_at,
             "partition": state.partition,
@@ -91,7 +94,8 @@ def dataset_inventory(assets: Any, instance: dg.DagsterInstance) -> pl.DataFrame
 
 def by_dataset(inventory: pl.DataFrame) -> pl.DataFrame:
     """One row per dataset of an inventory: the facts about the table, and how many columns it has."""
-    facts = ("owner", "retention_days", "fresh_for_hours", "materialised_at", "partition", "checks", "checks_failed")
+    columns = ("dataset", "column", "type", "description", "privacy_class")
+    facts = [fact for fact in SCHEMA if fact not in columns]
     return inventory.group_by("dataset", maintain_order=True).agg(
         pl.col("column").count().alias("columns"), *(pl.col(fact).first() for fact in facts)
     )

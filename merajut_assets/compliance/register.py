@@ -75,8 +75,10 @@ def store_register(lakehouse: Lakehouse, register: pl.DataFrame) -> int:
     """Store the register where it differs from what is stored; returns its version. Older versions stay: which
     declarations held at a time is evidence, too."""
     version = lakehouse.lake.version(PROCESSING_REGISTER)
-    if version is not None and lakehouse.lake.read(PROCESSING_REGISTER).equals(register):
-        return version
+    if version is not None:
+        stored = lakehouse.read(PROCESSING_REGISTER, reader=PROCESSING_REGISTER, purpose="comparison")
+        if stored.equals(register):
+            return version
     return lakehouse.lake.overwrite(PROCESSING_REGISTER, register)
 
 

@@ -18,6 +18,7 @@ from merajut_assets.protected.consent_filter import CONSENT_ENTITY
 from resources.lakehouse import Lakehouse
 
 LAYER = "conformed"
+READER = "restore"
 
 
 class RestoreRefused(ValueError):
@@ -45,11 +46,12 @@ def restore(lakehouse: Lakehouse, table: str, version: int) -> Restored:
     """
     entity = _entity(table)
     current = lakehouse.lake.version(table)
-    old = lakehouse.lake.read(table, version=version)
+    old = lakehouse.read(table, version=version, reader=READER, purpose="the older version")
     kept, erased = _without_erased(lakehouse, entity, old)
     decisions = 0
     if entity.name == CONSENT_ENTITY:
-        newer, _ = _without_erased(lakehouse, entity, lakehouse.lake.read(table))
+        present = lakehouse.read(table, reader=READER, purpose="decisions made since")
+        newer, _ = _without_erased(lakehouse, entity, present)
         kept, decisions = keep_decisions(kept, newer)
     restored = lakehouse.lake.overwrite(
         table, kept, expected_version=current, facts={"restored_version": version, "rows": kept.height}

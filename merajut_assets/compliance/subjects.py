@@ -115,7 +115,7 @@ def _versions(lakehouse: Lakehouse, table: TableContract, *columns: str) -> Iter
     """These columns of every landed version that can be read, oldest first."""
     for version in lakehouse.lake.raw_versions(table.system, table.name):
         try:
-            yield lakehouse.lake.read_raw(version, columns=list(columns))
+            yield lakehouse.read_raw(version, columns=columns, reader="compliance", purpose="who an id belongs to")
         except TableSchemaError:
             # Landed under a contract without one of the columns, so that there is nothing to learn from it.
             continue

@@ -132,7 +132,8 @@ def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDe
     @guarded
     def quarantine(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         table = f"quarantine/{system}"
-        stored = lakehouse.lake.read(table, columns=["entity", "source_table", "failed_rules"])
+        told = ["entity", "source_table", "failed_rules"]
+        stored = lakehouse.read(table, columns=told, reader=table, purpose="rows by rule")
         by_rule = (
             stored.with_columns(pl.col("failed_rules").str.split(RULE_SEPARATOR))
             .explode("failed_rules")

@@ -26,7 +26,7 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.conformed import conform, quality, quarantined_rows
-from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, Inputs
+from merajut_assets.conformed.entities import ALSO_READ, CHILDREN, DOUBTFUL, OUTLIVING, Inputs
 from merajut_assets.conformed.raw_rows import RawRows, living_keys, newest_version, read_raw_rows, read_whole_rows
 from merajut_assets.conformed.supporting import judge_references, supporting_tables
 from merajut_assets.contracts import registry
@@ -63,8 +63,8 @@ RULES = rules_digest(RULE_FILES)
 @dataclass(frozen=True)
 class BuildSummary:
     """What a build did. `refused` counts rows by rule; `before` and `after` are the quality of
-    all candidate rows and of those that passed; `removed` counts rows of earlier builds that no source
-    supports any more."""
+    all candidate rows and of what is stored in `version`, read back and judged again; `removed` counts rows of
+    earlier builds that no source supports any more."""
 
     entity: str
     inputs: str
@@ -105,14 +105,18 @@ def quarantining_tables(entity: TableContract) -> tuple[TableContract, ...]:
 
 
 def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
-    """Bring a conformed entity up to date with raw; does nothing when its inputs are unchanged.
+    """Bring a conformed entity up to date with raw. When its inputs are unchanged, only a table that is not as it was
+    judged last is judged again: one that was taken back, or that somebody else has written.
 
     Raises NotLanded when a source table is missing."""
     untouched = untouched_build(lakehouse, entity)
     if untouched is not None:
-        return untouched
+        return untouched if is_judged(lakehouse, untouched) else _judged_again(lakehouse, entity, untouched)
     fingerprint = _inputs_fingerprint(lakehouse, entity)
-    rows = {table.identifier: read_raw_rows(lakehouse, table, _needed(entity, table)) for table in raw_inputs(entity)}
+    rows = {
+        table.identifier: read_raw_rows(lakehouse, table, _needed(entity, table), _table(entity))
+        for table in raw_inputs(entity)
+    }
     references = _references(lakehouse, entity)
     inputs = _inputs(lakehouse, rows)
     candidates = conform.assemble(entity, inputs)
@@ -126,7 +130,7 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
     now = datetime.now(UTC)
     before_rows, before_rules = _with_refused(entity, rows, judged)
     before = quality.measure(entity, before_rows, before_rules, references, now)
-    after = quality.measure(entity, passed, None, references, now)
+    after = _quality_of_stored(lakehouse, entity, version, references, now)
     primary = [rows[table.identifier] for table in conform.primary_tables(entity)]
     summary = BuildSummary(
         entity=entity.name,
@@ -145,8 +149,38 @@ def build_entity(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary:
         built_at=now.isoformat(),
         removed=removed,
     )
-    write_atomically(_summary_path(lakehouse, entity), json.dumps(asdict(summary), indent=1).encode())
+    _write_summary(lakehouse, entity, summary)
     return summary
+
+
+def is_judged(lakehouse: Lakehouse, build: BuildSummary) -> bool:
+    """Whether what is stored of an entity is what the last judgement was about."""
+    return lakehouse.lake.version(f"conformed/{build.entity}") == build.version
+
+
+def _judged_again(lakehouse: Lakehouse, entity: TableContract, known: BuildSummary) -> BuildSummary:
+    version = lakehouse.lake.version(f"conformed/{entity.name}")
+    assert version is not None, "an untouched build is stored"
+    now = datetime.now(UTC)
+    after = _quality_of_stored(lakehouse, entity, version, _references(lakehouse, entity), now)
+    summary = replace(
+        known,
+        after=after.as_facts(),
+        shortcomings_after=quality.shortcomings(entity, after),
+        version=version,
+        built_at=now.isoformat(),
+        is_unchanged=False,
+    )
+    _write_summary(lakehouse, entity, summary)
+    return summary
+
+
+def _quality_of_stored(
+    lakehouse: Lakehouse, entity: TableContract, version: int, references: Mapping[str, pl.Series], now: datetime
+) -> quality.Quality:
+    """The quality of the entity's stored rows: read back, so that it is no property of the frame that was written."""
+    stored = lakehouse.read(_table(entity), version=version, reader=_table(entity), purpose="quality")
+    return quality.measure(entity, stored, conform.judge_stored(entity, stored, references), references, now)
 
 
 def untouched_build(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary | None:
@@ -163,6 +197,14 @@ def last_build(lakehouse: Lakehouse, entity: TableContract) -> BuildSummary | No
     """The summary of the last completed build, or None."""
     path = _summary_path(lakehouse, entity)
     return BuildSummary(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _write_summary(lakehouse: Lakehouse, entity: TableContract, summary: BuildSummary) -> None:
+    write_atomically(_summary_path(lakehouse, entity), json.dumps(asdict(summary), indent=1).encode())
+
+
+def _table(entity: TableContract) -> str:
+    return "/".join(entity.asset_key)
 
 
 def _summary_path(lakehouse: Lakehouse, entity: TableContract) -> Any:
@@ -229,11 +271,19 @@ def _living_tokens(lakehouse: Lakehouse, kind: str, texts: pl.Series) -> pl.Seri
 
 
 def _references(lakehouse: Lakehouse, entity: TableContract) -> dict[str, pl.Series]:
-    found = {}
+    wanted: dict[str, list[str]] = {}
     for path in conform.referenced(entity):
         other, column = path.split(".")
-        found[path] = lakehouse.lake.read(f"conformed/{other}", columns=[column])[column].drop_nulls().unique()
-    return found
+        wanted.setdefault(other, []).append(column)
+    return {
+        f"{other}.{column}": values.drop_nulls().unique()
+        for other, columns in wanted.items()
+        for column, values in lakehouse.read(
+            f"conformed/{other}", columns=columns, reader=_table(entity), purpose="references"
+        )
+        .to_dict()
+        .items()
+    }
 
 
 # ── quarantine ───────────────────────────────────────────────────────────────────────────
@@ -264,7 +314,7 @@ def _quarantine(
             positions = supporting[table.identifier].to_frame().with_row_index(conform.POSITION)
         failed = positions.filter(pl.col(landing.FAILED_RULES).is_not_null())
         late = read_whole_rows(
-            lakehouse, table, part.version, part.good[failed[conform.POSITION].to_list()]
+            lakehouse, table, part.version, part.good[failed[conform.POSITION].to_list()], _table(entity)
         ).with_columns(failed[landing.FAILED_RULES])
         sealed = [_sealed(lakehouse, entity, table, frame) for frame in (part.refused, late) if frame.height]
         refused.setdefault(table.system, []).extend(sealed)
@@ -304,7 +354,11 @@ def _replace_quarantine(
     frame = pl.concat(frames).select(QUARANTINE_COLUMNS) if frames else pl.DataFrame(schema=schema)
     is_stored = lakehouse.lake.version(name) is not None and partition in lakehouse.lake.partitions(name)
     told = ["source_table", "row_hash", "failed_rules"]
-    stored = lakehouse.lake.read(name, partition=partition, columns=told) if is_stored else None
+    stored = (
+        lakehouse.read(name, partition=partition, columns=told, reader=_table(entity), purpose="comparison")
+        if is_stored
+        else None
+    )
     if stored is not None and stored.sort(told).equals(frame.select(told).sort(told)):
         return
     if frame.height or is_stored or lakehouse.lake.version(name) is None:
@@ -342,7 +396,8 @@ def _store(lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame) ->
     gone = _gone(entity, passed)
     if lakehouse.lake.version(table) is not None and lakehouse.lake.schema(table) != dict(passed.schema):
         # The contract has other columns than when the table was written: nothing could be merged.
-        lost = lakehouse.lake.read(table).join(passed, on=key, how="anti")
+        known = lakehouse.read(table, reader=table, purpose="change of columns")
+        lost = known.join(passed, on=key, how="anti")
         can_stay = set(gone.meta.root_names()) <= set(lost.columns)
         staying = lost.filter(~gone.fill_null(False)) if can_stay else lost.clear()
         shared = pl.Schema({name: dtype for name, dtype in passed.schema.items() if name in staying.columns})
@@ -368,8 +423,9 @@ def _gone(entity: TableContract, passed: pl.DataFrame) -> pl.Expr:
     other registrations than now is gone as well, because the values of one that left would stay with it.
     Of consents only grants go, and doubts that were settled; a grant that is none now is gone, too."""
     if entity.name == "consent":
-        granted = passed.filter(pl.col("status") == "granted")["consent_id"]
-        no_grant = (pl.col("status") == "granted") & ~pl.col("consent_id").is_in(granted.implode())
+        is_grant = ~OUTLIVING[entity.name]
+        granted = passed.filter(is_grant)["consent_id"]
+        no_grant = is_grant & ~pl.col("consent_id").is_in(granted.implode())
         is_settled = pl.col("consent_id").str.ends_with(DOUBTFUL) & ~pl.col("consent_id").is_in(
             passed["consent_id"].implode()
         )

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from merajut_assets.conformed.entities import CHILDREN, EXEMPT, JOINS, REFINE, TOKEN_KEYS, VALUES, Inputs, child_links
+from merajut_assets.conformed.entities import (
+    CHILDREN,
+    EXEMPT,
+    JOINS,
+    OUTLIVING,
+    REFINE,
+    TOKEN_KEYS,
+    VALUES,
+    Inputs,
+    child_links,
+)
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Column, Subject, TableContract
 from merajut_assets.raw import landing
@@ -140,20 +150,31 @@ def judge(entity: TableContract, candidates: pl.DataFrame, references: Mapping[s
     `references` maps `entity.column` to the values that exist there. Of several candidates with
     one key that keep all other rules only the newest passes (`<key>.unique`)."""
     declared = candidates.drop(ORIGIN, POSITION)
-    broken = landing.broken_rules(declared, entity)
+    return Conformed(candidates, _failed_rules(entity, declared, references, pl.lit(False)))
+
+
+def judge_stored(entity: TableContract, stored: pl.DataFrame, references: Mapping[str, pl.Series]) -> pl.Series:
+    """The rules that each stored row of an entity breaks, as `judge` says it of candidates; null for a sound one.
+
+    A decision that outlives its record may refer to somebody who has gone with it."""
+    return _failed_rules(entity, stored, references, OUTLIVING.get(entity.name, pl.lit(False)))
+
+
+def _failed_rules(
+    entity: TableContract, rows: pl.DataFrame, references: Mapping[str, pl.Series], refers_to_anybody: pl.Expr
+) -> pl.Series:
+    broken = landing.broken_rules(rows, entity)
     for column in entity.columns:
         if column.references is not None:
-            values = candidates[column.name]
-            known = (
-                candidates[column.references.split(".")[1]]
-                if _is_self(entity, column)
-                else references[column.references]
-            )
+            values = rows[column.name]
+            known = rows[column.references.split(".")[1]] if _is_self(entity, column) else references[column.references]
             rule = f"{column.name}.reference"
-            is_exempt = candidates.select(EXEMPT.get((entity.name, rule), pl.lit(False)).alias("exempt"))["exempt"]
+            exempt = EXEMPT.get((entity.name, rule), pl.lit(False)) | refers_to_anybody
+            # Selected alone, a literal has a row per chunk of the frame.
+            is_exempt = rows.with_columns(exempt.alias("exempt"))["exempt"].fill_null(False)
             broken.append((rule, values.is_not_null() & ~values.is_in(known.implode()) & ~is_exempt))
-    broken.append(landing.outdated(candidates, entity.key, "modified_at", broken))
-    return Conformed(candidates, landing.combine_rules(broken, candidates.height))
+    broken.append(landing.outdated(rows, entity.key, "modified_at", broken))
+    return landing.combine_rules(broken, rows.height)
 
 
 def _is_self(entity: TableContract, column: Column) -> bool:

@@ -355,3 +355,6 @@ REFINE: dict[str, Callable[[pl.DataFrame, Inputs], pl.DataFrame]] = {
 EXEMPT: dict[tuple[str, str], pl.Expr] = {
     ("consent", "guardian_token.reference"): pl.col("status") == "withdrawn",
 }
+
+# Rows of an entity that stay when their record goes, and with it whoever they name: only a grant goes.
+OUTLIVING: dict[str, pl.Expr] = {"consent": pl.col("status") != "granted"}

@@ -3,7 +3,8 @@
 completeness  filled cells ÷ required cells that apply (`required`, `required_when`); aim > 95 %
 accuracy      cells that agree ÷ cells that can be compared: with reference data, aim > 99 %, else
               with what another column of the row says, aim > 98 %; None where nothing can be compared
-consistency   rows that keep every rule and refer to something that exists; aim > 95 %, for
+consistency   rows that keep every rule and refer to something that exists, as they are told (before
+              quarantine all that came, after it what is stored, judged again); aim > 95 %, for
               child-protection data > 99 %
 uniqueness    distinct keys ÷ rows; aim 100 %
 timeliness    freshness window ÷ age of the source, at most 1; reported, and not part of the
@@ -59,18 +60,17 @@ class Quality:
 def measure(
     entity: TableContract,
     frame: pl.DataFrame,
-    failed_rules: pl.Series | None,
+    failed_rules: pl.Series,
     references: Mapping[str, pl.Series],
     now: datetime,
 ) -> Quality:
-    """The quality of `frame`; `failed_rules` (parallel to it) are null for rows that passed, and
-    None when all of them have."""
+    """The quality of `frame`; `failed_rules` (parallel to it) are null for rows that passed."""
     rows = frame.height
     return Quality(
         rows=rows,
         completeness=_completeness(entity, frame),
         accuracy=_accuracy(entity, frame, references),
-        consistency=None if rows == 0 else 1.0 if failed_rules is None else failed_rules.null_count() / rows,
+        consistency=failed_rules.null_count() / rows if rows else None,
         uniqueness=_uniqueness(entity, frame),
         timeliness=_timeliness(entity, frame, now),
     )

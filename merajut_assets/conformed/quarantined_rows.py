@@ -11,7 +11,7 @@ from merajut_assets.conformed.raw_rows import living_keys
 from merajut_assets.contracts.base import TableContract
 from merajut_assets.raw import landing
 from resources.encryption import decrypt_rows
-from resources.lakehouse import Lakehouse
+from resources.lakehouse import DECRYPTION, Lakehouse
 
 
 def context(table: TableContract) -> bytes:
@@ -30,11 +30,16 @@ def open_quarantined(lakehouse: Lakehouse, table: TableContract) -> pl.DataFrame
     columns, and `unparsed`, the original text of cells that could not be read (JSON).
 
     Rows about somebody who was erased are left out. The opening is written to the audit log."""
-    stored = lakehouse.lake.read(f"quarantine/{table.system}", filter=pl.col("source_table") == table.identifier)
+    stored = lakehouse.read(
+        f"quarantine/{table.system}",
+        filter=pl.col("source_table") == table.identifier,
+        reader="data steward",
+        purpose="mending",
+    )
     names = plain_ids(table)
     ids = stored["source_ids"].str.json_decode(pl.Struct(dict.fromkeys(names, pl.String()))).struct.unnest()
     keys = landing.row_keys(ids, table, living_keys(lakehouse), lakehouse.vault.named_key)
     schema = {**{column.name: column.dtype for column in table.columns}, landing.UNPARSED: pl.String()}
     rows, readable = decrypt_rows(stored["row"], keys, schema, context(table))
-    lakehouse.audit.append("decryption", table=f"quarantine/{table.identifier}", rows=int(readable.sum()))
+    lakehouse.audit.append(DECRYPTION, table=f"quarantine/{table.identifier}", rows=int(readable.sum()))
     return stored.select("entity", "failed_rules", "row_hash").hstack(rows).filter(readable)

@@ -16,7 +16,7 @@ from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.raw import landing
 from resources.encryption import decrypt_rows
 from resources.lake import RawVersion
-from resources.lakehouse import Lakehouse
+from resources.lakehouse import DECRYPTION, Lakehouse
 
 
 class NotLanded(RuntimeError):
@@ -34,11 +34,11 @@ class RawRows:
     erased: int
 
 
-def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collection[str]) -> RawRows:
-    """The newest landed rows. Personal columns of good rows are decrypted only when `needed`;
+def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collection[str], reader: str) -> RawRows:
+    """The newest landed rows, for the asset `reader`. Personal columns of good rows are decrypted only when `needed`;
     refused rows are decrypted whole, because quarantine keeps them whole."""
     version = newest_version(lakehouse, contract)
-    stored = lakehouse.lake.read_raw(version).with_columns(
+    stored = lakehouse.read_raw(version, reader=reader, purpose="build").with_columns(
         pl.lit(datetime.fromisoformat(str(version.facts["source_time"])).replace(tzinfo=None)).alias("source_time")
     )
     if not contract.subjects:
@@ -52,24 +52,25 @@ def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collect
     refused = _decrypted(stored, keys, ~is_good & alive, landing.blob_schema(contract), contract)
     opened = refused.height + (good.height if wanted else 0)
     if opened:
-        _audit(lakehouse, contract, version, opened)
+        _audit(lakehouse, contract, version, opened, reader)
     return RawRows(version, good.drop(landing.FAILED_RULES), refused, erased)
 
 
 def read_whole_rows(
-    lakehouse: Lakehouse, contract: TableContract, version: RawVersion, rows: pl.DataFrame
+    lakehouse: Lakehouse, contract: TableContract, version: RawVersion, rows: pl.DataFrame, reader: str
 ) -> pl.DataFrame:
     """Some of the good rows of a version again, in their order, with all their personal columns.
 
     `rows` have the contract's key, which no two good rows share."""
     if not contract.subjects or rows.is_empty():
         return rows
-    stored = lakehouse.lake.read_raw(version).filter(pl.col(landing.FAILED_RULES).is_null())
+    landed = lakehouse.read_raw(version, reader=reader, purpose="quarantine")
+    stored = landed.filter(pl.col(landing.FAILED_RULES).is_null())
     found = stored.join(rows, on=[name for name in contract.key if name in stored.columns], how="semi")
     found, keys = _with_living_keys(lakehouse, contract, found)
     alive = pl.Series([key is not None for key in keys], dtype=pl.Boolean)
     whole = _decrypted(found, keys, alive, landing.blob_schema(contract), contract)
-    _audit(lakehouse, contract, version, whole.height)
+    _audit(lakehouse, contract, version, whole.height, reader)
     return rows.select(contract.key).join(whole, on=contract.key, how="left", maintain_order="left")
 
 
@@ -84,8 +85,11 @@ def _with_living_keys(
     return kept, landing.row_keys(kept, contract, living_keys(lakehouse), lakehouse.vault.named_key)
 
 
-def _audit(lakehouse: Lakehouse, contract: TableContract, version: RawVersion, rows: int) -> None:
-    lakehouse.audit.append("decryption", table=contract.identifier, version=version.number, rows=rows)
+def _audit(lakehouse: Lakehouse, contract: TableContract, version: RawVersion, rows: int, reader: str) -> None:
+    """That the keys of people were used: the rows that were opened with them."""
+    lakehouse.audit.append(
+        DECRYPTION, table=contract.identifier, version=version.number, rows=rows, reader=reader, purpose="people's rows"
+    )
 
 
 def newest_version(lakehouse: Lakehouse, contract: TableContract) -> RawVersion:

@@ -36,8 +36,10 @@ from merajut_assets.marts.project import (
     tables,
     upstream_sources,
 )
+from merajut_assets.marts.proof import evidence_of
+from merajut_assets.marts.verified import refuse_unverified, verified_versions
 from partitions import release_partitions
-from resources.lakehouse import Lakehouse
+from resources.lakehouse import DECRYPTION, Lakehouse
 from resources.verifications import record_verification
 from resources.warehouse import Warehouse
 
@@ -156,11 +158,15 @@ def build_mart_assets(
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         release = context.partition_key
         refuse_unjudged(manifest_path)
-        loaded = lakehouse.load_release_tables(release)
-        context.log.info(f"{len(loaded)} verified tables with {sum(loaded.values())} rows loaded for {release}")
         selected = [nodes[key] for key in context.selected_asset_keys]
-        check_sources(lakehouse.warehouse, release, upstream_sources(manifest, selected))
         checked = {key.asset_key for key in context.selected_asset_check_keys}
+        needed = upstream_sources(manifest, [*selected, *(nodes[key] for key in checked)])
+        evidence = evidence_of(lakehouse, release, manifest_path)
+        refuse_unverified(lakehouse, evidence, needed, "what dbt was to build")
+        # What is not verified and nobody asked for stays out, so that the other stakeholders get theirs.
+        loaded = lakehouse.load_release_tables(release, verified_versions(evidence))
+        context.log.info(f"{len(loaded)} verified tables with {sum(loaded.values())} rows loaded for {release}")
+        check_sources(lakehouse.warehouse, release, needed)
         outcome = run_dbt(dbt, manifest, lakehouse, release, selected, [nodes[key] for key in checked])
         record_build(lakehouse.warehouse, release, manifest, outcome)
         rows = count_rows(lakehouse.warehouse, release, [node for node in selected if outcome.is_built(node)])
@@ -265,6 +271,9 @@ def run_dbt(
     Raises what dagster-dbt raises when dbt ends without results, as for a model that does not compile.
     """
     wanted = build or test
+    lakehouse.audit.append(
+        DECRYPTION, table=f"warehouse/{release}", models=len(wanted), reader="dbt", purpose="build" if build else "test"
+    )
     everything = len(wanted) == len(tables(manifest))
     # One argument: dagster-dbt would move all but the first of several away from their option.
     selection = [] if everything else ["--select", " ".join(sorted(str(node["name"]) for node in wanted))]

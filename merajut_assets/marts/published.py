@@ -26,15 +26,17 @@ from merajut_assets.marts.project import (
     sql_digests,
     stakeholder_marts,
     tables,
+    upstream_sources,
 )
-from merajut_assets.marts.proof import prove_release
+from merajut_assets.marts.proof import evidence_of, prove_release
 from merajut_assets.marts.publication_log import complete_log, log_released
+from merajut_assets.marts.verified import refuse_unverified
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.origins import all_origins, joined
 from partitions import cut_off, release_partitions
 from resources.duckdb_files import DatabaseFileError, connect, prepare
 from resources.facts import Fact
-from resources.lakehouse import Lakehouse
+from resources.lakehouse import WAREHOUSE_LAYERS, Lakehouse
 from resources.publication import Publication
 from resources.vault import WrongKeyError
 
@@ -63,7 +65,7 @@ def build_published_assets(
         _published_asset(stakeholder, marts, manifest_path, shared)
         for stakeholder, marts in stakeholder_marts(manifest).items()
     ]
-    return [*published, _released_asset(manifest, load_labels(manifest_path), shared)]
+    return [*published, _released_asset(manifest_path, load_labels(manifest_path), shared)]
 
 
 # ── one stakeholder's file ───────────────────────────────────────────────────────────────
@@ -294,10 +296,8 @@ def _foreign_ways_in(path: Path, other_key: str) -> list[str]:
 # ── the analysts' copy ───────────────────────────────────────────────────────────────────
 
 
-def _released_asset(
-    manifest: Mapping[str, Any], labels: ColumnLabels, shared: Mapping[str, Any]
-) -> dg.AssetsDefinition:
-    nodes = tables(manifest)
+def _released_asset(manifest_path: Path, labels: ColumnLabels, shared: Mapping[str, Any]) -> dg.AssetsDefinition:
+    nodes = tables(load_manifest(manifest_path))
     sensitivity = PrivacyClass.strictest(PrivacyClass(strictest(labels["/".join(asset_path(node))])) for node in nodes)
 
     @dg.asset(
@@ -315,6 +315,8 @@ def _released_asset(
     @guarded
     def released(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         release = context.partition_key
+        evidence = evidence_of(lakehouse, release, manifest_path)
+        refuse_unverified(lakehouse, evidence, _held_sources(lakehouse, release, manifest_path), "the warehouse")
         before = lakehouse.warehouse.released()
         path = lakehouse.warehouse.release(release)
         log_released(lakehouse, release, path.name, is_new=path != before)
@@ -323,3 +325,12 @@ def _released_asset(
         )
 
     return released
+
+
+def _held_sources(lakehouse: Lakehouse, release: str, manifest_path: Path) -> set[tuple[str, str]]:
+    """(schema, table) of everything that a build file tells of: its source tables, and those that its models were made
+    from, whether these are still in it or not."""
+    manifest, built = load_manifest(manifest_path), lakehouse.warehouse.models(release)
+    held = {tuple(name.split(".", 1)) for name in lakehouse.warehouse.tables(release)}
+    loaded = {(schema, table) for schema, table in held if schema in WAREHOUSE_LAYERS}
+    return loaded | upstream_sources(manifest, [node for node in tables(manifest) if node["unique_id"] in built])

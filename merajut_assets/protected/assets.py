@@ -48,7 +48,7 @@ def _asset(contract: TableContract, policy: StakeholderPolicy) -> dg.AssetsDefin
     @guarded
     def protected_dataset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult[Any]:
         facts = release_dataset(lakehouse, contract, policy, context.partition_key)
-        stored = read_release(lakehouse.lake, contract, context.partition_key)
+        stored = read_release(lakehouse, contract, context.partition_key, "page")
         page = privacy_page(contract, policy, facts, stored)
         # Dagster shows metadata in this order.
         shown = {name: dg.MetadataValue.md(text) for name, text in page.items()}

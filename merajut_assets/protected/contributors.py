@@ -39,12 +39,14 @@ def contributor_key(lakehouse: Lakehouse, contract: TableContract) -> bytes:
     return lakehouse.vault.named_key(contributors_table(contract))
 
 
-def published_contributions(lake: Lake, contract: TableContract) -> pl.DataFrame | None:
+def published_contributions(lakehouse: Lakehouse, contract: TableContract) -> pl.DataFrame | None:
     """Who stood behind every published figure of the dataset, with the `publication`; None when there is none.
 
     A publication is a release as it was built once; one that was built anew with other people is two."""
     table = contributors_table(contract)
-    return None if lake.version(table) is None else lake.read(table)
+    if lakehouse.lake.version(table) is None:
+        return None
+    return lakehouse.read(table, reader="/".join(contract.asset_key), purpose="comparison of releases")
 
 
 def remembered_releases(lake: Lake, contract: TableContract) -> set[str]:
@@ -99,7 +101,9 @@ def forget(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series, fact: dict
                 continue
             erased = pseudonyms(tokens, contributor_key(lakehouse, contract))
             for partition in lakehouse.lake.partitions(table):
-                rows = lakehouse.lake.read(table, partition=partition).drop(PUBLICATION)
+                rows = lakehouse.read(
+                    table, partition=partition, reader="erasure", purpose="figures that the erased stood behind"
+                ).drop(PUBLICATION)
                 nobody = _without(rows, erased)
                 if nobody is not None:
                     lakehouse.lake.overwrite(table, nobody, partition=partition, facts=fact)

@@ -86,9 +86,12 @@ def stored_release(lake: Lake, table: str, release: str) -> StoredRelease | None
     return StoredRelease({}, False)
 
 
-def read_release(lake: Lake, contract: TableContract, release: str) -> pl.DataFrame:
-    """The stored rows of a release, with all columns that are stored but the release itself."""
-    return lake.read(table_of(contract), partition={RELEASE: release}).drop(RELEASE, strict=False)
+def read_release(lakehouse: Lakehouse, contract: TableContract, release: str, purpose: str) -> pl.DataFrame:
+    """The stored rows of a release, with all columns that are stored but the release itself. `purpose`: for the audit
+    log."""
+    table = table_of(contract)
+    stored = lakehouse.read(table, partition={RELEASE: release}, reader=table, purpose=purpose)
+    return stored.drop(RELEASE, strict=False)
 
 
 def is_child_level(contract: TableContract, policy: StakeholderPolicy) -> bool:
@@ -136,11 +139,11 @@ def _release_dataset(
     if is_child_level(contract, policy):
         _refuse_unregistered(lakehouse, policy, release)
     if isinstance(policy.datasets[contract.name], Aggregate):
-        _refuse_unremembered(lakehouse.lake, contract)
-    entities = {name: lakehouse.read_conformed(name, release) for name in names}
+        _refuse_unremembered(lakehouse, contract)
+    entities = {name: lakehouse.read_conformed(name, release, table) for name in names}
     key = pseudonym_key(lakehouse, contract, policy, release)
     dataset = policy.datasets[contract.name]
-    published = published_contributions(lakehouse.lake, contract)
+    published = published_contributions(lakehouse, contract)
     memory = None
     if is_child_level(contract, policy) and isinstance(dataset, Microdata):
         memory = memory_of(lakehouse, contract, dataset, release)
@@ -168,17 +171,19 @@ def _release_dataset(
     return facts, True
 
 
-def _refuse_unremembered(lake: Lake, contract: TableContract) -> None:
+def _refuse_unremembered(lakehouse: Lakehouse, contract: TableContract) -> None:
     """Refuse when figures about groups are stored and it is not known who stood behind them: nothing can be compared
     with them then."""
-    if lake.version(table_of(contract)) is None:
+    lake, table = lakehouse.lake, table_of(contract)
+    if lake.version(table) is None:
         return
     known = remembered_releases(lake, contract)
+    stored = [partition[RELEASE] for partition in lake.partitions(table)]
     forgotten = [
-        partition[RELEASE]
-        for partition in lake.partitions(table_of(contract))
-        if partition[RELEASE] not in known
-        and not read_release(lake, contract, partition[RELEASE]).get_column(WITHHELD).all()
+        other
+        for other in stored
+        if other not in known
+        and not read_release(lakehouse, contract, other, "comparison of releases").get_column(WITHHELD).all()
     ]
     if forgotten:
         raise PrivacyRefused(
@@ -232,7 +237,7 @@ def _kept(
             f"{contract.identifier}, release {release}: an erasure has left nothing that may be shown, and rows about "
             "persons are not made anew for a release; wait for a stakeholder dataset that has no release yet"
         )
-    frame = read_release(lakehouse.lake, contract, release)
+    frame = read_release(lakehouse, contract, release, "what an erasure has left")
     if is_child_level(contract, policy):
         digest = _classes_digest(lakehouse, contract, policy, frame)
         lakehouse.ledger.register_child_release(
@@ -316,7 +321,7 @@ def examine_stored(lakehouse: Lakehouse, contract: TableContract, policy: Stakeh
     """The verifier's evidence about what is stored of a release, read back from the lake; of figures about groups
     and of rows about children also about all releases together."""
     dataset = policy.datasets[contract.name]
-    stored = read_release(lakehouse.lake, contract, release)
+    stored = read_release(lakehouse, contract, release, "check")
     evidence = examine(stored, contract, dataset)
     if isinstance(dataset, Aggregate):
         return _with_differences(evidence, lakehouse, contract, dataset)
@@ -328,7 +333,7 @@ def examine_stored(lakehouse: Lakehouse, contract: TableContract, policy: Stakeh
 def _with_differences(
     evidence: Evidence, lakehouse: Lakehouse, contract: TableContract, dataset: Aggregate
 ) -> Evidence:
-    published = published_contributions(lakehouse.lake, contract)
+    published = published_contributions(lakehouse, contract)
     if published is None:
         return evidence
     small = small_differences(published, contract.key, dataset.k)

@@ -217,7 +217,13 @@ def _delivers_erased(lakehouse: Lakehouse, system: System) -> bool:
         if version.facts["erased_rows"]:
             return True
         for subject, column in table.subject_columns.items():
-            ids = landing.subject_ids(lakehouse.lake.read_raw(version, columns=[column]), table, column)
+            landed = lakehouse.read_raw(
+                version,
+                columns=[column],
+                reader=f"raw/{system.name}/{table.name}",
+                purpose="whether it delivers erased people",
+            )
+            ids = landing.subject_ids(landed, table, column)
             if lakehouse.vault.destroyed(subject, ids.drop_nulls().unique().to_list()):
                 return True
     return False

@@ -95,7 +95,9 @@ def _draw_and_store(
 ) -> dict[str, Fact]:
     name, statistic = contract.name, policy.statistics[contract.name]
     manifest = lakehouse.release_manifest(release)
-    entities = {entity: lakehouse.read_conformed(entity, release) for entity in statistic_entities(contract)}
+    entities = {
+        entity: lakehouse.read_conformed(entity, release, table_of(contract)) for entity in statistic_entities(contract)
+    }
     keys = public_keys(statistic.by, entities)
     usable = usable_children(entities, manifest.cut_off)
     # All that can fail on account of the data is done before the charge, so that it costs no budget.
@@ -149,10 +151,11 @@ def examine_stored(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str, r
     """What is stored of a statistic against what it must be: every public cell, noise that fits the ε paid
     for, no useless figure shown, and a committed charge."""
     contract = statistic_contract(policy.stakeholder, name)
-    figures = read_release(lakehouse.lake, contract, release)
+    figures = read_release(lakehouse, contract, release, "check")
     reference = [entity.name for entity in registry.source_entities(contract) if not entity.subjects]
     keys = public_keys(
-        policy.statistics[name].by, {entity: lakehouse.read_conformed(entity, release) for entity in reference}
+        policy.statistics[name].by,
+        {entity: lakehouse.read_conformed(entity, release, table_of(contract)) for entity in reference},
     )
     charge = lakehouse.ledger.committed(policy.stakeholder, release, name)
     return examine_figures(figures, contract, policy.statistics[name], keys, policy.epsilon(name), charge)

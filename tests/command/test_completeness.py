@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
 from merajut_assets.command import completeness
-from merajut_assets.command.completeness import missing_parts
+from merajut_assets.command.completeness import is_up_to_date, missing_parts
 from merajut_assets.marts.project import load_manifest, prepare_manifest, sql_digests, stakeholder_marts, tables
 from merajut_assets.marts.publication_log import complete_log
 from resources.lakehouse import Lakehouse
@@ -81,6 +83,28 @@ def test_a_publication_that_the_audit_log_does_not_know_is_not_complete(marts_mi
     """A run that died between pointer and log was taken for done, and the entry never came."""
     lakehouse.publisher.publish("media", RELEASE, {"campaign_metrics": pl.DataFrame({"a": [1, 2]})})
     assert marts_missing() == ["published/media"]
+
+
+def test_what_is_due_to_be_destroyed_is_no_state_to_be_left_alone(lakehouse, monkeypatch) -> None:
+    """Where nothing had changed the command did nothing, and originals stayed beyond their window."""
+    build = SimpleNamespace(entity="child")
+    monkeypatch.setattr(completeness, "untouched_version", lambda *_: build)
+    monkeypatch.setattr(completeness, "untouched_build", lambda *_: build)
+    monkeypatch.setattr(completeness, "is_judged", lambda *_: True)
+    assert is_up_to_date(lakehouse)
+    lakehouse.lake.keep_original("hris", "employees", b"old", received=date(2020, 1, 1))
+    assert not is_up_to_date(lakehouse)
+
+
+def test_a_table_that_was_written_since_is_no_state_to_be_left_alone(lakehouse, monkeypatch) -> None:
+    """A planted row would go unseen until a source changes."""
+    lakehouse.lake.overwrite("conformed/child", pl.DataFrame({"a": [1]}))
+    build = SimpleNamespace(entity="child", version=0)
+    monkeypatch.setattr(completeness, "untouched_version", lambda *_: build)
+    monkeypatch.setattr(completeness, "untouched_build", lambda *_: build)
+    assert is_up_to_date(lakehouse)
+    lakehouse.lake.overwrite("conformed/child", pl.DataFrame({"a": [2]}))
+    assert not is_up_to_date(lakehouse)
 
 
 def test_nothing_is_complete_before_it_was_begun(lakehouse) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 
+import dagster as dg
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from merajut_assets.command.exits import PROBLEM
 from merajut_assets.command.figures import closing_table, figures_of
-from merajut_assets.command.running import Outcome, Problem, _show
+from merajut_assets.command.running import Outcome, Problem, _show, outcome_of
 
 COUNTS = st.integers(min_value=0, max_value=10**9)
 
@@ -65,3 +67,87 @@ def test_the_table_says_what_its_columns_mean() -> None:
     out = io.StringIO()
     Console(file=out, width=400).print(closing_table([], "Release"))
     assert "rows in = passed + quarantined + left out" in out.getvalue()
+
+
+# ── what the events of a run are taken for ───────────────────────────────────────────────
+
+
+def outcome_with(
+    *, passed: bool, blocking: bool = True, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> Outcome:
+    """Of a real run of an asset with a check, and of another asset behind it."""
+
+    @dg.asset(check_specs=[dg.AssetCheckSpec("privacy", asset="first", blocking=blocking)])
+    def first() -> dg.MaterializeResult:
+        verdict = {"violations": "k = 10 is not reached: the table has 1"}
+        check = dg.AssetCheckResult(passed=passed, severity=severity, metadata=verdict)
+        return dg.MaterializeResult(check_results=[check], metadata={"is_new_version": True})
+
+    @dg.asset(deps=[first])
+    def behind() -> None: ...
+
+    done = dg.materialize([first, behind], raise_on_error=False)
+    return outcome_of("release", done.run_id, done.success, done.all_events)
+
+
+def test_a_failed_blocking_check_fails_the_command() -> None:
+    """Whoever calls the command from a timetable has its exit code alone; and nothing behind the check is made."""
+    outcome = outcome_with(passed=False)
+    assert not outcome.is_good
+    (problem,) = outcome.problems
+    assert problem.is_blocking
+    assert (problem.place, problem.text) == (
+        "first",
+        "check privacy failed: k = 10 is not reached: the table has 1",
+    )
+    assert [one.key for one in outcome.figures] == [("first",)]
+    assert outcome.progress.refuted == {dg.AssetKey("first")}
+    code, said = shown([outcome], [])
+    assert code == PROBLEM
+    assert "FAILED  first: check privacy failed: k = 10 is not reached" in said
+    assert "run the same command again" in said
+
+
+def test_a_check_that_was_refuted_fails_the_command_even_if_the_run_went_on() -> None:
+    """A run that is called a success in spite of a failed blocking check must not pass for one."""
+    outcome = outcome_with(passed=False)
+    outcome.succeeded = True
+    assert shown([outcome], [])[0] == PROBLEM
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"blocking": False}, {"severity": dg.AssetCheckSeverity.WARN}],
+    ids=["not blocking", "a warning"],
+)
+def test_a_check_that_warns_is_told_and_fails_nothing(options) -> None:
+    outcome = outcome_with(passed=False, **options)
+    assert outcome.is_good
+    assert [problem.is_blocking for problem in outcome.problems] == [False]
+    assert len(outcome.figures) == 2
+    code, said = shown([outcome], [])
+    assert code == 0
+    assert "warning first: check privacy failed" in said
+
+
+def test_a_passed_check_is_no_problem() -> None:
+    outcome = outcome_with(passed=True)
+    assert (outcome.problems, outcome.is_good, outcome.changed) == ([], True, 1)
+    assert shown([outcome], [])[0] == 0
+
+
+def test_a_failed_step_fails_the_command_without_quoting_a_stranger() -> None:
+    """The text of an exception that is not ours may hold a record."""
+
+    @dg.asset
+    def broken() -> None:
+        raise ValueError("Sari Dewi, 3273014502120001")
+
+    done = dg.materialize([broken], raise_on_error=False)
+    outcome = outcome_of("sync", done.run_id, done.success, done.all_events)
+    (problem,) = outcome.problems
+    assert (problem.place, problem.is_blocking) == ("broken", True)
+    code, said = shown([outcome], [])
+    assert code == PROBLEM
+    assert "ValueError" in said
+    assert "Sari" not in said

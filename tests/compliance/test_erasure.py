@@ -28,8 +28,10 @@ from merajut_assets.protected.pipeline import examine
 from merajut_assets.protected.release import read_release, release_dataset, stored_release
 from resources.duckdb_files import connect, write_tables
 from resources.lake import LakeError
+from resources.lakehouse import Lakehouse
 from resources.publication import PublicationError
 from resources.vault import FileKeyDestroyed
+from resources.verifications import stored_version
 from tests.compliance.small_lake import MARKER, SmallLake
 
 REPOSITORY = Path(__file__).parents[2]
@@ -324,12 +326,12 @@ def test_a_stored_release_loses_the_row_and_stays_safe(small: SmallLake) -> None
     policy = stakeholder_policies()["government"]
     contract = registry.protected_dataset("government", "child_summary")
     release_dataset(small.lakehouse, contract, policy, RELEASE)
-    before = read_release(small.lakehouse.lake, contract, RELEASE)
+    before = read_release(small.lakehouse, contract, RELEASE, "test")
     indonesian = before.filter(pl.col("jurisdiction") == "ID")
     assert indonesian.height
     number = _released_child(small, indonesian["child_pseudonym"])
     certificate = erase(small.lakehouse, Subject.CHILD, "panti", number, ErasureReason.GUARDIAN_REQUEST)
-    after = read_release(small.lakehouse.lake, contract, RELEASE)
+    after = read_release(small.lakehouse, contract, RELEASE, "test")
     assert after.height < before.height
     assert examine(after, contract, policy.datasets["child_summary"]).is_safe
     assert certificate.releases_to_rebuild == (RELEASE,)
@@ -366,7 +368,7 @@ RELEASES = ("2026-09", "2026-10")
 def _publish(small: SmallLake, release: str = RELEASE, *, edition: int = 1) -> None:
     """What the release job does beyond the lake, without dbt: warehouse, released copy, a file per stakeholder."""
     lakehouse = small.lakehouse
-    lakehouse.load_release_tables(release)
+    lakehouse.load_release_tables(release, _stored_versions(lakehouse, release))
     lakehouse.warehouse.release(release)
     for stakeholder in ("government", "academia"):
         (table,) = lakehouse.lake.tables(f"protected/{stakeholder}")
@@ -375,6 +377,11 @@ def _publish(small: SmallLake, release: str = RELEASE, *, edition: int = 1) -> N
             made = lakehouse.publisher.publish(stakeholder, release, {"rows": rows}, about={"edition": edition})
             lakehouse.audit.append("published.published", stakeholder=stakeholder, release=release, number=made.number)
     lakehouse.publisher.publish("media", release, {"stories": pl.DataFrame({"stories": [3]})})
+
+
+def _stored_versions(lakehouse: Lakehouse, release: str) -> dict[str, int]:
+    versions = {table: stored_version(lakehouse.lake, table, release) for table in lakehouse.lake.tables("protected")}
+    return {table: version for table, version in versions.items() if version is not None}
 
 
 def _copied_by_an_analyst(small: SmallLake) -> Path:
@@ -426,7 +433,7 @@ def published(small: SmallLake) -> tuple[SmallLake, str]:
     _publish(small, edition=1)
     _publish(small, edition=2)
     _copied_by_an_analyst(small)
-    rows = read_release(lakehouse.lake, contract, RELEASE).filter(pl.col("jurisdiction") == "ID")
+    rows = read_release(lakehouse, contract, RELEASE, "test").filter(pl.col("jurisdiction") == "ID")
     return small, _released_child(small, rows["child_pseudonym"])
 
 
@@ -482,8 +489,8 @@ def test_only_the_stakeholders_who_got_the_child_lose_their_publication(small: S
     academia = registry.protected_dataset("academia", "research_child")
     number = _released_child(
         small,
-        read_release(lakehouse.lake, government, RELEASE)["child_pseudonym"],
-        read_release(lakehouse.lake, academia, RELEASE)["child_pseudonym"],
+        read_release(lakehouse, government, RELEASE, "test")["child_pseudonym"],
+        read_release(lakehouse, academia, RELEASE, "test")["child_pseudonym"],
     )
     certificate = _erase(small, number)
     assert {one.stakeholder for one in certificate.published_before} == {"government"}

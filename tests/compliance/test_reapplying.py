@@ -39,7 +39,7 @@ def test_a_restored_vault_opens_nothing(brought_back: SmallLake) -> None:
     lakehouse = brought_back.lakehouse
     assert forgotten_erasures(lakehouse) == len(brought_back.ids)
     with pytest.raises(ForgetfulVault, match="erase-again"):
-        read_raw_rows(lakehouse, registry.raw_table("panti", "children"), ["full_name"])
+        read_raw_rows(lakehouse, registry.raw_table("panti", "children"), ["full_name"], "test")
     with pytest.raises(ForgetfulVault):
         lakehouse.lake.read("conformed/child")
     brought_back.change("UPDATE children SET reason_for_care = 'poverty'")

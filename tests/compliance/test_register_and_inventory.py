@@ -1,6 +1,7 @@
 """What is kept, why and in which state: derived from what is declared and recorded, and complete."""
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -149,7 +150,7 @@ def test_a_stored_table_that_nobody_declares_fails_the_check(small: SmallLake) -
 def test_every_column_of_every_asset_is_in_the_inventory(graph: Any) -> None:
     """Read off the assets themselves: a column that is shown and not listed, or the other way round, cannot be."""
     with dg.DagsterInstance.ephemeral() as instance:
-        inventory = dataset_inventory(graph, instance)
+        inventory = dataset_inventory(graph, instance, {})
     assert inventory.schema == pl.Schema(SCHEMA)
     assert set(inventory["dataset"]) == {key.to_user_string() for key in graph.get_all_asset_keys()}
     assert inventory["owner"].min() != ""
@@ -193,7 +194,7 @@ def test_what_happened_to_a_dataset_stands_beside_it() -> None:
     graph = dg.Definitions(assets=[made, waiting]).resolve_asset_graph()
     with dg.DagsterInstance.ephemeral() as instance:
         dg.materialize([made], instance=instance, partition_key="2026-09")
-        inventory = dataset_inventory(graph, instance)
+        inventory = dataset_inventory(graph, instance, {})
     first, second = inventory.rows(named=True)
     assert (first["dataset"], first["column"], first["privacy_class"]) == ("made", "nik", "direct_identifier")
     assert (first["partition"], first["retention_days"], first["checks_failed"]) == ("2026-09", 7, 1)
@@ -206,7 +207,7 @@ def test_what_happened_to_a_dataset_stands_beside_it() -> None:
 def test_a_table_that_no_asset_makes_is_found(small: SmallLake, graph: Any) -> None:
     """What a renamed asset leaves behind is nobody's, is never renewed and never erased from."""
     with dg.DagsterInstance.ephemeral() as instance:
-        inventory = dataset_inventory(graph, instance)
+        inventory = dataset_inventory(graph, instance, {})
     assert unknown_tables(small.lakehouse, inventory) == []
     # Of figures about groups it is remembered who stood behind them.
     small.lakehouse.lake.overwrite("contributors/government/staff_summary", pl.DataFrame({"a": [1]}))
@@ -214,6 +215,26 @@ def test_a_table_that_no_asset_makes_is_found(small: SmallLake, graph: Any) -> N
     assert unregistered(small.lakehouse, processing_register(DISPUTE_WINDOW_DAYS)) == []
     small.lakehouse.lake.overwrite("conformed/children", pl.DataFrame({"a": [1]}))
     assert unknown_tables(small.lakehouse, inventory) == ["conformed/children"]
+
+
+def test_the_evidence_destroys_what_is_beyond_its_time(small: SmallLake) -> None:
+    """Housekeeping alone did, which no run reaches unless somebody turns its schedule on."""
+    lake = small.lakehouse.lake
+    lake.keep_original("panti", "children", b"old", received=date(2020, 1, 1))
+    young = lake.keep_original("panti", "children", b"young")
+    lake.land("hris", "employees", pl.DataFrame({"a": [1]}), ingest_date=date(2001, 1, 1), schema_version=1, digest="a")
+    definitions = build_defs({"lakehouse": small.lakehouse})
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("evidence").execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["compliance", "dataset_inventory"])]
+        )
+    (made,) = [event.materialization for event in result.get_asset_materialization_events()]
+    assert made.metadata["destroyed_beyond_retention"].value == 1
+    assert made.metadata["overdue"].value == "raw/hris/employees"
+    assert lake.originals("panti", "children")[-1] == young
+    assert not [path for path in lake.originals("panti", "children") if path.name.startswith("2020")]
+    stored = lake.read(DATASET_INVENTORY).filter(dataset="raw/hris/employees")
+    assert set(stored["overdue"]) == {1}
 
 
 def test_the_asset_stores_the_inventory_of_all_definitions(small: SmallLake) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import dagster as dg
 import polars as pl
 import pytest
 
-from merajut_assets.conformed import quality
+from merajut_assets.conformed import conform, quality
+from merajut_assets.conformed.assets import build_conformed_assets
+from merajut_assets.conformed.quality_history import QUALITY_HISTORY
 from merajut_assets.contracts import registry
+from resources.lake import Lake
 
 NOW = datetime(2026, 1, 2)
 REGIONS = {"region.region_code": pl.Series(["32.73.01.1001"]), "orphanage.orphanage_id": pl.Series(["PA-1"])}
@@ -40,7 +44,12 @@ def children(*changes: dict[str, object]) -> pl.DataFrame:
 
 
 def measured(frame: pl.DataFrame, failed: pl.Series | None = None) -> quality.Quality:
-    return quality.measure(registry.entity("child"), frame, failed, REGIONS, NOW)
+    rules = passed(frame.height) if failed is None else failed
+    return quality.measure(registry.entity("child"), frame, rules, REGIONS, NOW)
+
+
+def passed(rows: int) -> pl.Series:
+    return pl.Series("failed_rules", [None] * rows, dtype=pl.String)
 
 
 def test_completeness_counts_required_cells_that_apply():
@@ -74,7 +83,7 @@ def test_accuracy_is_not_measured_where_nothing_can_be_compared():
         quality.measure(
             registry.entity("review"),
             pl.DataFrame(schema={column.name: column.dtype for column in registry.entity("review").columns}),
-            None,
+            passed(0),
             {},
             NOW,
         ).accuracy
@@ -160,4 +169,93 @@ def test_bad_input_lowers_the_quality_before_and_not_after(small):
     assert summary.after["completeness"] == 1.0
     assert summary.before["completeness"] < 1.0
     assert any(text.startswith("consistency") for text in summary.shortcomings_before)
+    assert summary.shortcomings_after == []
+
+
+def test_rows_of_several_files_are_judged_like_those_of_one():
+    """Columns in several chunks met a mask in one, and a build of two sources ended in a panic."""
+    whole = pl.concat([children({}, {"orphanage_id": "PA-9"}), children({}, {})], rechunk=False)
+    assert whole.n_chunks() == 2
+    keyed = whole.with_columns(pl.Series("child_token", [f"t{number}" for number in range(4)]))
+    failed = conform.judge_stored(registry.entity("child"), keyed, REGIONS)
+    assert failed.to_list() == [None, "orphanage_id.reference", None, None]
+
+
+# ── what is stored is judged, and not what was meant to be ───────────────────────────────
+
+
+def plant(small, entity: str, **change: object) -> None:
+    """A row more in the stored table, as nobody's build has written it."""
+    stored = small.read(entity)
+    planted = stored.head(1).with_columns(
+        pl.lit(value, dtype=stored.schema[name]).alias(name) for name, value in change.items()
+    )
+    small.lakehouse.lake.overwrite(f"conformed/{entity}", pl.concat([stored, planted]))
+
+
+def materialise(small, entity: str) -> dg.AssetCheckEvaluation:
+    done = dg.materialize(
+        [part for part in build_conformed_assets() if dg.AssetKey(["conformed", entity]) in part.keys],
+        resources={"lakehouse": small.lakehouse},
+        raise_on_error=False,
+    )
+    (check,) = done.get_asset_check_evaluations()
+    return check
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"child_token": "planted", "sex": "P"}, "consistency 90.00%"),
+        ({"child_token": "planted", "orphanage_id": "PA-9"}, "consistency 90.00%"),
+        ({}, "uniqueness 90.00%"),
+    ],
+    ids=["rule", "reference", "key"],
+)
+def test_a_row_planted_in_the_store_blocks(small, change, told):
+    """The score after quarantine was that of the frame in memory, and its consistency a constant: whatever was stored
+    passed, also when nothing had changed at the sources and nobody looked at all."""
+    small.put("panti.children", *[{"child_id": f"CH-{number}"} for number in range(9)])
+    small.build("child")
+    assert materialise(small, "child").passed
+    plant(small, "child", **change)
+    for _ in range(2):  # the second time the judgement is remembered
+        check = materialise(small, "child")
+        assert not check.passed
+        assert check.blocking
+        assert check.severity is dg.AssetCheckSeverity.ERROR
+        assert told in check.metadata["missed_after_quarantine"].value
+    dimension = told.split()[0]
+    history = small.lakehouse.lake.read(QUALITY_HISTORY).sort("built_at")
+    after = history.filter(moment="after_quarantine", dimension=dimension)["value"].to_list()
+    assert after[-1] == pytest.approx(0.9)
+
+
+def test_what_is_judged_is_read_back(small, monkeypatch):
+    """A write that went wrong is not seen in the frame that was to be written."""
+    write = Lake.merge
+
+    def lose(self: Lake, table: str, frame: pl.DataFrame, **options: object) -> object:
+        spoilt = frame.with_columns(pl.lit("P").alias("sex")) if table == "conformed/child" else frame
+        return write(self, table, spoilt, **options)
+
+    monkeypatch.setattr(Lake, "merge", lose)
+    small.put("panti.children", {})
+    summary = small.build("child")
+    assert summary.after["consistency"] == 0.0
+    assert any(text.startswith("consistency") for text in summary.shortcomings_after)
+
+
+def test_a_decision_that_outlives_whom_it_names_is_no_fault(small):
+    """A withdrawal stays when its record and the child go from the source; it must not block the consents of others."""
+    small.put("panti.children", {}, {"child_id": "CH-2"})
+    small.put("panti.guardians", {})
+    small.put("panti.consents", {}, {"consent_id": "CO-2", "child_id": "CH-2", "status": "withdrawn"})
+    small.build("consent")
+    small.put("panti.children", {})
+    small.put("panti.consents", {})
+    small.build("child")
+    summary = small.build("consent")
+    assert small.read("consent").filter(status="withdrawn").height
+    assert summary.after["consistency"] == 1.0
     assert summary.shortcomings_after == []

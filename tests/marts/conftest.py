@@ -16,25 +16,11 @@ from resources.lakehouse import Lakehouse
 from tests.marts.support.dbt_runner import DbtProject
 from tests.marts.support.mini_warehouse import (
     RELEASE,
-    Frames,
     build_warehouse,
     release_frames,
     store_verified,
     warehouse_of,
 )
-
-
-class MiniLakehouse(Lakehouse):
-    """A lakehouse whose verified tables are the mini release's, or `frames`; everything else is real."""
-
-    def load_release_tables(self, release: str) -> dict[str, int]:
-        frames = self.frames()
-        build_warehouse(self.settings.data_directory, frames)
-        store_verified(self, frames)
-        return {".".join(table): frame.height for table, frame in frames.items()}
-
-    def frames(self) -> Frames:
-        return release_frames()
 
 
 @pytest.fixture(scope="session")
@@ -74,14 +60,16 @@ def published(manifest_path: Path) -> list[dg.AssetsDefinition]:
 
 
 @pytest.fixture
-def lakehouse(tmp_path: Path) -> MiniLakehouse:
-    """A lakehouse in which nothing was built yet."""
-    return MiniLakehouse(data_directory=str(tmp_path / "data"))
+def lakehouse(tmp_path: Path) -> Lakehouse:
+    """A lakehouse with the mini release's datasets, verified, of which nothing was built yet."""
+    lakehouse = Lakehouse(data_directory=str(tmp_path / "unbuilt"))
+    store_verified(lakehouse, release_frames())
+    return lakehouse
 
 
 @pytest.fixture
-def built(dbt: DbtProject, tmp_path: Path) -> MiniLakehouse:
+def built(dbt: DbtProject, tmp_path: Path) -> Lakehouse:
     """A lakehouse with a built release and nothing published, which a test may spoil."""
     data = tmp_path / "data"
     shutil.copytree(dbt.data, data)
-    return MiniLakehouse(data_directory=str(data))
+    return Lakehouse(data_directory=str(data))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
 
 from merajut_assets.marts import dbt as mart_assets
 from merajut_assets.marts.dbt import dbt_resource
 from merajut_assets.marts.project import load_manifest, stakeholder_marts
-from merajut_assets.marts.publication_log import is_logged, log_released, logged_publications
+from merajut_assets.marts.publication_log import RELEASED, is_logged, log_released, logged_publications
 from merajut_assets.marts.published import (
     RELEASED_KEY,
     describe,
@@ -20,7 +22,12 @@ from merajut_assets.marts.published import (
 )
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from resources.lakehouse import Lakehouse
-from tests.marts.support.mini_warehouse import RELEASE, events_of, release_frames
+from resources.verifications import record_verification
+from tests.marts.support.mini_warehouse import RELEASE, events_of, release_frames, store_verified
+
+CHILDREN = "protected/academia/research_child"
+RESEARCH = [dg.AssetKey(["mart", "academia", "research_dataset"])]
+PLANTED = "planted"
 
 
 @pytest.fixture
@@ -146,12 +153,12 @@ def test_a_release_goes_from_tables_to_published_files(marts, published, lakehou
 
 
 @pytest.mark.slow
-def test_a_failing_dbt_test_blocks_publication(lakehouse, materialise, monkeypatch) -> None:
+def test_a_failing_dbt_test_blocks_publication(lakehouse, materialise) -> None:
     """A count below k that reaches a mart must stop there, by the check of that very mart."""
     frames = release_frames()
     reach = ("protected", "media__campaign_giving")
     frames[reach] = frames[reach].with_columns(pl.lit(3, dtype=pl.Int64).alias("donors"), is_withheld=pl.lit(False))
-    monkeypatch.setattr(type(lakehouse), "frames", lambda _: frames)
+    store_verified(lakehouse, {reach: frames[reach]})
     done = materialise(raise_on_error=False)
     assert not done.success
     failed = {e.asset_key.to_user_string(): e for e in done.get_asset_check_evaluations() if not e.passed}
@@ -168,12 +175,70 @@ def test_one_mart_alone_builds_what_was_asked_for(built, materialise) -> None:
     assert [event.materialization.asset_key for event in done.get_asset_materialization_events()] == [key]
 
 
-def test_a_missing_dataset_is_named_before_dbt_starts(lakehouse, materialise, monkeypatch) -> None:
-    frames = release_frames()
-    del frames[("protected", "media__campaign_reach")]
-    monkeypatch.setattr(type(lakehouse), "frames", lambda _: frames)
-    with pytest.raises(dg.Failure, match=r"protected\.media__campaign_reach is missing"):
+def test_a_missing_dataset_is_named_before_dbt_starts(lakehouse, materialise) -> None:
+    shutil.rmtree(lakehouse.lake.root / "protected" / "media" / "campaign_reach")
+    with pytest.raises(dg.Failure, match=r"protected/media/campaign_reach: nothing of release .* is stored"):
         materialise()
+
+
+# ── what was not verified ────────────────────────────────────────────────────────────────
+
+
+def plant(lakehouse: Lakehouse, facts: dict[str, str]) -> None:
+    """A row alone in its class, in the stored dataset, as nobody would notice."""
+    rows = lakehouse.lake.read(CHILDREN, partition={"release": RELEASE}).drop("release")
+    alone = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(PLANTED)).otherwise("sex").alias("sex")
+    lakehouse.lake.overwrite(CHILDREN, rows.with_columns(alone), partition={"release": RELEASE}, facts=facts)
+
+
+def holds_planted(connection: duckdb.DuckDBPyConnection) -> bool:
+    with connection:
+        tables = connection.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = current_database()"
+        ).fetchall()
+        return any(PLANTED in connection.table(f'"{schema}"."{name}"').pl().write_csv() for schema, name in tables)
+
+
+@pytest.mark.parametrize("facts", [{"release": RELEASE}, {}])
+def test_rows_planted_in_the_store_reach_neither_mart_nor_analysts(built, materialise, facts) -> None:
+    """Marts made by themselves, in a run without the privacy checks, once took a planted row to the released file:
+    a blocking check stops its own run only."""
+    plant(built, facts)
+    before = built.warehouse.released()
+    for keys in ([*RESEARCH, RELEASED_KEY], RESEARCH, [RELEASED_KEY]):
+        done = materialise(built, selection=dg.AssetSelection.assets(*keys), raise_on_error=False)
+        assert not done.success
+        assert done.get_asset_materialization_events() == []
+    with pytest.raises(dg.Failure, match=f"{CHILDREN}: version 1 is stored, and the privacy check saw version 0"):
+        materialise(built, selection=dg.AssetSelection.assets(RELEASED_KEY))
+    assert built.warehouse.released() == before
+    assert not holds_planted(built.warehouse.open_build(RELEASE))
+    assert not holds_planted(built.warehouse.open_released())
+    refused = {entry["facts"]["asset"] for entry in built.audit.entries() if entry["event"] == "refusal"}
+    assert CHILDREN in refused
+
+
+@pytest.mark.slow
+def test_one_unverified_dataset_keeps_nobody_else_from_theirs(built, materialise) -> None:
+    """It is left out of the warehouse, where an earlier run may have loaded it; what rests on other data is made."""
+    plant(built, {"release": RELEASE})
+    record_verification(built.audit, CHILDREN, RELEASE, 1, passed=False)
+    campaigns = dg.AssetKey(["mart", "media", "campaign_metrics"])
+    publication = dg.AssetKey(["published", "media"])
+    done = materialise(built, selection=dg.AssetSelection.assets(campaigns, publication))
+    assert {event.asset_key for event in done.get_asset_materialization_events()} == {campaigns, publication}
+    assert "protected.academia__research_child" not in built.warehouse.tables(RELEASE)
+    assert not holds_planted(built.warehouse.open_build(RELEASE))
+    with pytest.raises(dg.Failure, match=f"{CHILDREN}: its privacy check failed on version 1"):
+        materialise(built, selection=dg.AssetSelection.assets(RELEASED_KEY))
+
+
+def test_the_rows_that_were_verified_are_loaded_whatever_is_stored_since(built) -> None:
+    """Between the look at the evidence and the reading somebody may write."""
+    plant(built, {"release": RELEASE})
+    built.load_release_tables(RELEASE, {CHILDREN: 0})
+    assert built.warehouse.tables(RELEASE)[-1] == "protected.academia__research_child"
+    assert not holds_planted(built.warehouse.open_build(RELEASE))
 
 
 def test_environment_is_left_as_it_was(monkeypatch) -> None:
@@ -227,8 +292,6 @@ def test_verification_finds_what_is_planted(built, manifest_path, spoil, told) -
 @pytest.mark.slow
 def test_verification_finds_a_file_that_anybody_can_open(built, manifest_path) -> None:
     """The one fault that no row count shows."""
-    import duckdb
-
     publication = publish(built, "media", RELEASE, of_media(manifest_path))
     publication.path.unlink()
     with duckdb.connect(publication.path) as connection:
@@ -275,4 +338,5 @@ def test_a_released_file_whose_entry_was_lost_gets_it_once(lakehouse) -> None:
     for is_new in (False, False):
         log_released(lakehouse, "2026-06", "2026-06-1.duckdb", is_new=is_new)
     log_released(lakehouse, "2026-06", "2026-07-1.duckdb", is_new=False)
-    assert [entry["facts"]["file"] for entry in lakehouse.audit.entries()] == ["2026-06-1.duckdb"]
+    told = [entry["facts"]["file"] for entry in lakehouse.audit.entries() if entry["event"] == RELEASED]
+    assert told == ["2026-06-1.duckdb"]

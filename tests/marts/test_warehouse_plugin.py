@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 from dbt_common.exceptions import DbtRuntimeError
 
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
+from resources.lakehouse import Lakehouse
+from resources.openings import take_up_openings
 from resources.settings import Settings
 from resources.vault import KeyVault
 
@@ -118,6 +121,36 @@ def test_file_that_is_no_database_is_told(tmp_path) -> None:
         plugin.prepare(connection)
         with pytest.raises(DbtRuntimeError, match="cannot be opened"):
             plugin.attach(connection, path, "made", "a" * 43, read_only=True)
+
+
+def released_warehouse(data: Path) -> None:
+    warehouse = Lakehouse(data_directory=str(data)).warehouse
+    warehouse.load_tables("2026-06", {"a__b": pl.DataFrame({"number": [1]})})
+    warehouse.release("2026-06")
+
+
+def test_what_an_analyst_opens_gets_into_the_audit_log(monkeypatch, tmp_path) -> None:
+    """The plugin has no key of the log. What it writes is held to what the evidence run reads."""
+    monkeypatch.setenv("MERAJUT_DATA", str(tmp_path))
+    released_warehouse(tmp_path)
+    with duckdb.connect(":memory:") as connection:
+        plugin.Plugin(name="warehouse", plugin_config={"role": "analyst"}).configure_connection(connection)
+    lakehouse = Lakehouse(data_directory=str(tmp_path))
+    assert take_up_openings(lakehouse) == 1
+    (facts,) = [entry["facts"] for entry in lakehouse.audit.entries() if entry["event"] == "decryption"]
+    assert (facts["file"], facts["reader"], facts["purpose"]) == ("2026-06-1.duckdb", "analyst", "dbt")
+    assert facts["opened_at"]
+
+
+def test_what_cannot_be_noted_is_not_opened(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("MERAJUT_DATA", str(tmp_path))
+    released_warehouse(tmp_path)
+    (tmp_path / "analyst").write_text("in the way")
+    with duckdb.connect(":memory:") as connection:
+        with pytest.raises(DbtRuntimeError, match="cannot be noted"):
+            plugin.Plugin(name="warehouse", plugin_config={"role": "analyst"}).configure_connection(connection)
+        attached = connection.execute("SELECT database_name FROM duckdb_databases() WHERE NOT internal").fetchall()
+    assert attached == [("memory",)]
 
 
 def test_unknown_role_is_refused() -> None:

@@ -34,7 +34,7 @@ def _planted_looser(lakehouse: Lakehouse) -> None:
     contract = registry.protected_dataset("government", "child_summary")
     stored = stored_release(lakehouse.lake, table_of(contract), RELEASE)
     assert stored is not None
-    rows = read_release(lakehouse.lake, contract, RELEASE)
+    rows = read_release(lakehouse, contract, RELEASE, "test")
     told = pl.when(pl.int_range(pl.len()) < 2).then(pl.lit("32.04")).otherwise("region_code").alias("region_code")
     lakehouse.lake.overwrite(
         table_of(contract), rows.with_columns(told), partition={"release": RELEASE}, facts=stored.facts

@@ -87,7 +87,7 @@ def _publish(lakehouse: Lakehouse, release: str, givers: dict[str, dict[int, int
 
 
 def _shown(lakehouse: Lakehouse, release: str) -> dict[str, tuple[int, float]]:
-    rows = read_release(lakehouse.lake, GIVING, release).filter(~pl.col("is_withheld"))
+    rows = read_release(lakehouse, GIVING, release, "test").filter(~pl.col("is_withheld"))
     return {name: (donors, amount) for name, donors, amount in rows.select("campaign_id", "donors", "amount").rows()}
 
 
@@ -143,10 +143,10 @@ def test_an_earlier_month_is_compared_with_later_ones(lakehouse: Lakehouse) -> N
 def test_the_memory_is_no_part_of_what_is_released(lakehouse: Lakehouse) -> None:
     """Digests of donors in a release would let it be joined with others."""
     _publish(lakehouse, RELEASES[0], {"A": dict.fromkeys(range(10), 100)})
-    assert CONTRIBUTIONS not in read_release(lakehouse.lake, GIVING, RELEASES[0]).columns
-    loaded = lakehouse.load_release_tables(RELEASES[0])
+    assert CONTRIBUTIONS not in read_release(lakehouse, GIVING, RELEASES[0], "test").columns
+    loaded = lakehouse.load_release_tables(RELEASES[0], {table_of(GIVING): 0, contributors_table(GIVING): 0})
     assert not any("contributors" in table for table in loaded)
-    memory = published_contributions(lakehouse.lake, GIVING)
+    memory = published_contributions(lakehouse, GIVING)
     assert memory is not None
     stored = {value for column in memory.iter_columns() for value in column.to_list()}
     assert not stored & {f"donor{number}" for number in range(10)}
@@ -157,9 +157,9 @@ def test_an_erased_donor_is_forgotten_and_still_counts_as_a_difference(lakehouse
     """Were the digest only deleted, the next release would show exactly what the erased donor had given."""
     ten = dict.fromkeys(range(10), 100)
     _publish(lakehouse, RELEASES[0], {"A": ten})
-    before = published_contributions(lakehouse.lake, GIVING)
+    before = published_contributions(lakehouse, GIVING)
     tables = forget(lakehouse, Subject.DONOR, pl.Series("token", ["donor3"]), {ERASURE: "certificate"})
-    after = published_contributions(lakehouse.lake, GIVING)
+    after = published_contributions(lakehouse, GIVING)
     assert before is not None
     assert after is not None
     assert contributors_table(GIVING) in tables
@@ -194,7 +194,7 @@ def test_a_crash_before_the_figures_are_stored_remembers_too_much(
         patched.setattr(type(lakehouse.lake), "overwrite", crash_at_figures)
         with pytest.raises(RuntimeError):
             _publish(lakehouse, RELEASES[0], ten)
-    assert published_contributions(lakehouse.lake, GIVING) is not None
+    assert published_contributions(lakehouse, GIVING) is not None
     assert release_dataset(lakehouse, GIVING, MEDIA, RELEASES[0])["is_new"]
     assert _shown(lakehouse, RELEASES[0]) == {"A": (10, 1000.0)}
 
@@ -202,7 +202,7 @@ def test_a_crash_before_the_figures_are_stored_remembers_too_much(
 def test_a_small_difference_behind_the_pipelines_back_turns_the_check_red(lakehouse: Lakehouse) -> None:
     """The check reads the whole memory itself, pair by pair."""
     _publish(lakehouse, RELEASES[0], {"A": dict.fromkeys(range(10), 100)})
-    memory = published_contributions(lakehouse.lake, GIVING)
+    memory = published_contributions(lakehouse, GIVING)
     assert memory is not None
     one = memory["contributor"][0]
     remember(lakehouse.lake, GIVING, RELEASES[1], memory.drop(PUBLICATION).filter(pl.col("contributor") != one))

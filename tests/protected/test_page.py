@@ -54,7 +54,7 @@ def _page_of(
 ) -> tuple[TableContract, dict[str, object], dict[str, str]]:
     contract = registry.protected_dataset(policy.stakeholder, name)
     facts = release_dataset(lakehouse, contract, policy, RELEASE)
-    stored = read_release(lakehouse.lake, contract, RELEASE)
+    stored = read_release(lakehouse, contract, RELEASE, "test")
     return contract, dict(facts), privacy_page(contract, policy, facts, stored)
 
 
@@ -166,7 +166,7 @@ def test_no_value_of_a_row_is_on_a_page(lakehouse: Lakehouse, policy: Stakeholde
     """Metadata is kept in the event log in clear, while the table is encrypted: rows whose values all have other names
     must have the same page."""
     contract, facts, page = _page_of(lakehouse, policy, name)
-    stored = read_release(lakehouse.lake, contract, RELEASE)
+    stored = read_release(lakehouse, contract, RELEASE, "test")
     renamed = stored.with_columns(
         (pl.lit(f"renamed {column} ") + pl.col(column).cast(pl.String).rank("dense").cast(pl.String)).alias(column)
         for column in stored.columns
@@ -180,7 +180,7 @@ def test_nothing_that_the_small_world_says_of_a_person_is_on_a_page(
 ) -> None:
     """The utility report is made from the rows before they are anonymised, and their values must not travel in it."""
     contract, facts, page = _page_of(lakehouse, policy, name)
-    stored = read_release(lakehouse.lake, contract, RELEASE)
+    stored = read_release(lakehouse, contract, RELEASE, "test")
     told = f"{' '.join(unquote(entry) for entry in page.values())} {facts[UTILITY_REPORT]}"
     words = {word.strip(".()*“”") for word in re.findall(r"[^\s|,;:'\"<>]+", told)}
     values = {value for column in stored.select(pl.col(pl.String)) for value in column.drop_nulls().unique()}
@@ -217,7 +217,7 @@ def test_what_an_older_release_did_not_record_is_named(lakehouse: Lakehouse) -> 
         for name, value in facts.items()
         if not name.startswith(("column_loss", "level", "risk", "k", "utility"))
     }
-    page = privacy_page(contract, GOVERNMENT, old, read_release(lakehouse.lake, contract, RELEASE))  # type: ignore[arg-type]
+    page = privacy_page(contract, GOVERNMENT, old, read_release(lakehouse, contract, RELEASE, "test"))  # type: ignore[arg-type]
     for entry in ("utility_columns", "utility_shift", "information", "information_columns", "association"):
         assert page[entry] == NOT_RECORDED
     assert all(row[0] == "not recorded" for row in _cells(page["levels"]).values())
@@ -312,7 +312,7 @@ def test_the_page_is_attached_to_the_asset_as_markdown(lakehouse: Lakehouse) -> 
     (materialization,) = done.asset_materializations_for_node("protected__government__child_summary")
     contract = registry.protected_dataset("government", "child_summary")
     facts = release_dataset(lakehouse, contract, GOVERNMENT, RELEASE)
-    expected = privacy_page(contract, GOVERNMENT, facts, read_release(lakehouse.lake, contract, RELEASE))
+    expected = privacy_page(contract, GOVERNMENT, facts, read_release(lakehouse, contract, RELEASE, "test"))
     for name, text in expected.items():
         assert materialization.metadata[name] == dg.MetadataValue.md(text)
     assert materialization.metadata[UTILITY_REPORT] == dg.MetadataValue.json(json.loads(str(facts[UTILITY_REPORT])))

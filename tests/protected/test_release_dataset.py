@@ -45,12 +45,12 @@ def test_a_release_built_again_is_left_as_it_is(lakehouse: Lakehouse, entities: 
     """Newer data must not change a release that was pinned, and a re-run writes nothing."""
     contract, policy = _of("academia", "research_child")
     first = release_dataset(lakehouse, contract, policy, RELEASE)
-    rows = read_release(lakehouse.lake, contract, RELEASE)
+    rows = read_release(lakehouse, contract, RELEASE, "test")
     version = lakehouse.lake.version(table_of(contract))
     store(lakehouse, withdrawn(entities, "child", "child0000", "research"))
     again = release_dataset(lakehouse, contract, policy, RELEASE)
     assert (first["is_new"], again["is_new"]) == (True, False)
-    assert read_release(lakehouse.lake, contract, RELEASE).equals(rows)
+    assert read_release(lakehouse, contract, RELEASE, "test").equals(rows)
     assert lakehouse.lake.version(table_of(contract)) == version
     assert _events(lakehouse) == ["release"]
 
@@ -59,7 +59,7 @@ def _candidates(lakehouse: Lakehouse, contract: TableContract, columns: list[str
     """The fewest children that any child cannot be told from by one who follows the pseudonyms."""
     published = [
         {row["child_pseudonym"]: tuple(row[name] for name in columns) for row in rows.iter_rows(named=True)}
-        for rows in (read_release(lakehouse.lake, contract, release) for release in releases)
+        for rows in (read_release(lakehouse, contract, release, "test") for release in releases)
     ]
     children = {child for month in published for child in month}
     paths = {child: tuple(month.get(child) for month in published) for child in children}
@@ -174,7 +174,7 @@ def test_after_an_erasure_what_is_left_stays_and_nothing_is_made_anew(lakehouse:
     contract, policy = _of("academia", "research_child")
     release_dataset(lakehouse, contract, policy, RELEASE)
     lake = lakehouse.lake
-    first = read_release(lake, contract, RELEASE)
+    first = read_release(lakehouse, contract, RELEASE, "test")
     class_columns = policy.microdata["research_child"].privacy.class_columns
     its_class = pl.all_horizontal(pl.col(name) == first.item(0, name) for name in class_columns)
     store(lakehouse, world(seed=8))
@@ -184,7 +184,7 @@ def test_after_an_erasure_what_is_left_stays_and_nothing_is_made_anew(lakehouse:
     assert not stored.is_current
     assert release_dataset(lakehouse, contract, policy, RELEASE)["is_new"]
     assert (
-        read_release(lake, contract, RELEASE)
+        read_release(lakehouse, contract, RELEASE, "test")
         .sort("child_pseudonym")
         .equals(first.filter(~its_class).sort("child_pseudonym"))
     )
@@ -205,7 +205,7 @@ def test_what_an_erasure_left_is_measured_and_not_believed(lakehouse: Lakehouse)
     """An erasure that took one row out of a class of k and no more must not be published."""
     contract, policy = _of("academia", "research_child")
     release_dataset(lakehouse, contract, policy, RELEASE)
-    rows = read_release(lakehouse.lake, contract, RELEASE)
+    rows = read_release(lakehouse, contract, RELEASE, "test")
     class_columns = list(policy.microdata["research_child"].privacy.class_columns)
     smallest = rows.group_by(class_columns).agg(pl.col("child_pseudonym")).sort(pl.col("child_pseudonym").list.len())
     most_of_it = smallest["child_pseudonym"][0].to_list()[:-1]
@@ -221,7 +221,7 @@ def test_pseudonyms_of_a_stakeholder_differ_between_datasets_and_stakeholders(la
     for stakeholder, name in names:
         contract, policy = _of(stakeholder, name)
         release_dataset(lakehouse, contract, policy, RELEASE)
-        seen.append(set(read_release(lakehouse.lake, contract, RELEASE)[contract.key[0]]))
+        seen.append(set(read_release(lakehouse, contract, RELEASE, "test")[contract.key[0]]))
     assert not seen[0] & seen[1]
 
 
@@ -230,7 +230,7 @@ def test_what_is_logged_about_a_release_names_no_value(lakehouse: Lakehouse, ent
     contract, policy = _of("government", "child_summary")
     facts = release_dataset(lakehouse, contract, policy, RELEASE)
     told = json.dumps([facts, *lakehouse.audit.entries()])
-    rows = read_release(lakehouse.lake, contract, RELEASE)
+    rows = read_release(lakehouse, contract, RELEASE, "test")
     assert not any(pseudonym in told for pseudonym in rows["child_pseudonym"])
     assert not any(token in told for token in entities["child"]["child_token"])
     assert facts["k"] >= 5
@@ -274,7 +274,7 @@ def test_a_leak_planted_in_the_stored_table_turns_the_check_red(lakehouse: Lakeh
     assert built.success
     assert [evaluation.passed for evaluation in built.get_asset_check_evaluations()] == [True]
     contract, _ = _of("academia", "research_child")
-    plant(lakehouse, table_of(contract), read_release(lakehouse.lake, contract, RELEASE))  # type: ignore[operator]
+    plant(lakehouse, table_of(contract), read_release(lakehouse, contract, RELEASE, "test"))  # type: ignore[operator]
     (evaluation,) = _run(key, "check", lakehouse).get_asset_check_evaluations()
     assert not evaluation.passed
     assert evaluation.blocking

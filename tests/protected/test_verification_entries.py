@@ -45,6 +45,19 @@ def test_a_check_records_what_it_saw(lakehouse, table) -> None:
     assert list(recorded_verifications(lakehouse.audit)) == [RecordedVerification(table, RELEASE, version, True)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("table", [GIVING, COUNTS])
+def test_whoever_reads_a_release_is_in_the_audit_log(lakehouse, table) -> None:
+    """That its rows were decrypted for the page and for the check was nowhere to be found."""
+    run(lakehouse, table)
+    read = [entry["facts"] for entry in lakehouse.audit.entries() if entry["event"] == "decryption"]
+    purposes = {facts["purpose"] for facts in read if (facts["table"], facts.get("release")) == (table, RELEASE)}
+    assert "check" in purposes
+    assert purposes == ({"check", "page"} if table == GIVING else {"check"})
+    assert all(facts["reader"] == table for facts in read)
+    assert any(facts["table"].startswith("conformed/") for facts in read)
+
+
 def test_a_failed_check_records_that(lakehouse) -> None:
     """Evidence of failure is evidence, too: that it passed before does not count any more."""
     run(lakehouse, GIVING)

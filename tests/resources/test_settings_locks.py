@@ -48,6 +48,27 @@ def test_addresses_with_passwords_stay_out_of_the_representation() -> None:
     assert "geheim" not in repr(settings)
 
 
+def test_windows_and_numbers_are_read_from_the_environment() -> None:
+    settings = Settings.load({"MERAJUT_DISPUTE_WINDOW_DAYS": "0", "MERAJUT_PUBLISHED_VERSIONS_KEPT": " 12 "})
+    assert (settings.dispute_window_days, settings.published_versions_kept) == (0, 12)
+    unset = Settings.load({"MERAJUT_DISPUTE_WINDOW_DAYS": "", "MERAJUT_PUBLISHED_VERSIONS_KEPT": " "})
+    assert (unset.dispute_window_days, unset.published_versions_kept) == (30, 3)
+
+
+@pytest.mark.parametrize("value", ["-1", "3.5", "month", "1_0", "٣", "99999999999", "36501"])
+@pytest.mark.parametrize("variable", ["MERAJUT_DISPUTE_WINDOW_DAYS", "MERAJUT_PUBLISHED_VERSIONS_KEPT"])
+def test_a_number_that_is_none_is_refused_by_name(variable: str, value: str) -> None:
+    """Taken for the default, originals would be kept, or destroyed, against what somebody has decided."""
+    with pytest.raises(SettingsError, match=variable) as refused:
+        Settings.load({variable: value})
+    assert value not in str(refused.value)
+
+
+def test_at_least_one_publication_is_kept() -> None:
+    with pytest.raises(SettingsError, match="from 1"):
+        Settings.load({"MERAJUT_PUBLISHED_VERSIONS_KEPT": "0"})
+
+
 def test_a_held_lock_times_out_for_others(tmp_path: Path) -> None:
     with (
         exclusive(tmp_path / "a.lock"),

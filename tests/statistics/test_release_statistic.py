@@ -45,7 +45,7 @@ def _spent_in_year(lakehouse: Lakehouse) -> float:
 
 
 def _rows(lakehouse: Lakehouse) -> pl.DataFrame:
-    return read_release(lakehouse.lake, CONTRACT, RELEASE)
+    return read_release(lakehouse, CONTRACT, RELEASE, "test")
 
 
 @pytest.fixture
