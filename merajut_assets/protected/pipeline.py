@@ -34,6 +34,7 @@ from merajut_assets.protected.consent_filter import CONSENT_ENTITY, UsableRows, 
 from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk
 from merajut_assets.protected.memory import Memory
 from merajut_assets.protected.origins import with_origins
+from merajut_assets.protected.reference import distributions
 from merajut_assets.protected.summaries import summary_of
 from merajut_assets.protected.summary import CONTRIBUTIONS, CONTRIBUTOR
 
@@ -48,8 +49,6 @@ WITHHELD = "is_withheld"
 SHARE_UNIT = "ratio"
 # Sums of one person's parts are compared between releases at this many digits: their order is not fixed.
 CONTRIBUTION_DIGITS = 6
-# Figures of the verifier that compare distributions.
-DISTANCES = frozenset({"t_equal", "t_ordered", "t_hierarchical"})
 # Whatever a policy forgets, a column of these classes leaves only generalised (quasi-identifiers) or never.
 _NEVER_RELEASED = (PrivacyClass.DIRECT_IDENTIFIER, PrivacyClass.FREE_TEXT)
 
@@ -64,13 +63,15 @@ class ProtectedResult:
 
     `contributions`, of figures about groups: who stands behind each published figure, under keyed digests
     (see `contributions_of`). `classes`, of rows about children: what later releases must know of this one (see
-    `Memory.remembered`). Neither is ever part of what is released."""
+    `Memory.remembered`). `distributions`, of rows about persons: what their classes were compared with (see
+    `reference`). None of them is ever part of what is released."""
 
     frame: pl.DataFrame
     report: dict[str, Any]
     excluded: dict[str, dict[str, int]] = field(default_factory=dict)
     contributions: pl.DataFrame | None = None
     classes: pl.DataFrame | None = None
+    distributions: pl.DataFrame | None = None
 
 
 def entities_of(contract: TableContract) -> tuple[str, ...]:
@@ -134,7 +135,10 @@ def protect(
     # k and l as published are the verifier's, not those of the code that is verified.
     measured = ("k", "l", "t_equal", "t_ordered", "t_hierarchical")
     report.update({name: evidence.facts[name] for name in measured if evidence.facts.get(name)})
-    return ProtectedResult(frame, report, usable.excluded, contributions, classes)
+    counts = None
+    if isinstance(dataset, Microdata) and reference is not None:
+        counts = distributions(reference, dataset.privacy)
+    return ProtectedResult(frame, report, usable.excluded, contributions, classes, counts)
 
 
 def usable_for(
@@ -483,8 +487,8 @@ def examine(
 ) -> Evidence:
     """What `frame` protects, told by the verifier's own code path, against what the policy requires.
 
-    `reference`: the rows from before anonymising, with which distributions are compared. Without it they are
-    compared with those published, from which the former differ by the share of suppressed rows at most.
+    `reference`: the sensitive columns of the rows from before anonymising, with which distributions are compared,
+    exactly. Without it they are compared with the rows of `frame` itself, as if nothing had been left out.
     """
     extra = sorted(set(frame.columns) - {column.name for column in contract.columns})
     if extra:
@@ -506,11 +510,7 @@ def _examine_microdata(
     # Were the origin told of single rows, it would part them; the verifier must notice.
     visible = [*privacy.class_columns, DATA_ORIGIN]
     facts = verify(frame, visible, asked.sensitive, reference=reference, k=privacy.k, **options)
-    thresholds = dict(asked.thresholds)
-    if reference is None:
-        for figure in DISTANCES & thresholds.keys():
-            thresholds[figure] = {name: t + privacy.largest_suppression_limit for name, t in thresholds[figure].items()}
-    return Evidence(facts, tuple(check(facts, thresholds)))
+    return Evidence(facts, tuple(check(facts, asked.thresholds)))
 
 
 def _examine_aggregate(frame: pl.DataFrame, contract: TableContract, dataset: Aggregate) -> Evidence:

@@ -48,6 +48,12 @@ from merajut_assets.protected.pipeline import (
     protect,
     subject_column,
 )
+from merajut_assets.protected.reference import (
+    distributions_table,
+    has_distributions,
+    remember_distributions,
+    remembered_reference,
+)
 from resources.facts import Fact
 from resources.lake import Lake
 from resources.lakehouse import Lakehouse
@@ -162,6 +168,8 @@ def _release_dataset(
     }
     if result.contributions is not None:
         remember(lakehouse.lake, contract, release, result.contributions)
+    if result.distributions is not None and has_distributions(policy, contract.name):
+        remember_distributions(lakehouse.lake, contract, release, result.distributions)
     lakehouse.lake.overwrite(table, result.frame, partition={RELEASE: release}, facts=facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=result.frame.height, k=facts.get("k"))
     return facts, True
@@ -311,12 +319,29 @@ def examine_stored(lakehouse: Lakehouse, contract: TableContract, policy: Stakeh
     and of rows about children also about all releases together."""
     dataset = policy.datasets[contract.name]
     stored = read_release(lakehouse.lake, contract, release)
-    evidence = examine(stored, contract, dataset)
+    evidence = examine_rows(lakehouse.lake, contract, policy, release, stored)
     if isinstance(dataset, Aggregate):
         return _with_differences(evidence, lakehouse, contract, dataset)
     if isinstance(dataset, Microdata) and is_child_level(contract, policy):
         return _with_candidates(evidence, lakehouse, contract, dataset, stored, release)
     return evidence
+
+
+def examine_rows(
+    lake: Lake, contract: TableContract, policy: StakeholderPolicy, release: str, rows: pl.DataFrame
+) -> Evidence:
+    """The verifier's evidence about `rows` of a release by themselves, beside the distributions kept with it."""
+    if not has_distributions(policy, contract.name):
+        return examine(rows, contract, policy.datasets[contract.name])
+    reference = remembered_reference(lake, contract, release, rows)
+    evidence = examine(rows, contract, policy.datasets[contract.name], reference)
+    if reference is not None:
+        return evidence
+    lost = (
+        "how its sensitive values were distributed before anonymising is not remembered; restore table "
+        f"{distributions_table(contract)} from a backup"
+    )
+    return Evidence(evidence.facts, (*evidence.violations, lost))
 
 
 def _with_differences(
