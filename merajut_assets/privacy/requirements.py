@@ -6,15 +6,17 @@ compares. It is apart from both, because the verifier must know nothing of polic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from merajut_assets.privacy.hierarchy import build_hierarchy, read_hierarchy
+from merajut_assets.privacy.joined import Published
 from merajut_assets.privacy.policy import Policy
 from merajut_assets.privacy.verify import check, verify
+from merajut_assets.privacy.verify_join import check_join, verify_join
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,19 @@ def judge(
             not_verified = [name for name, rule in wanted.items() if rule is not None]
     facts = verify(released, policy.class_columns, asked.sensitive, reference=original, **options)
     return Verdict(facts, check(facts, thresholds), not_verified)
+
+
+def judge_join(tables: Sequence[Published], subject: str, k: int | None) -> Verdict:
+    """Whether `tables` that share their `subject` column keep k (None: any) and each one's numbers of sensitive values
+    for one who joins them, by the verifier's own count."""
+    facts = verify_join(
+        {table.name: table.frame for table in tables},
+        subject,
+        {table.name: table.quasi_identifiers for table in tables},
+        {table.name: list(table.sensitive) for table in tables},
+    )
+    least = {f"{table.name}.{name}": values for table in tables for name, values in table.sensitive.items()}
+    return Verdict(facts, check_join(facts, k, least), [])
 
 
 def _on_levels(population: pl.DataFrame, policy: Policy, transformation: Mapping[str, int]) -> pl.DataFrame:

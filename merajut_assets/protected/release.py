@@ -27,6 +27,8 @@ from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import DATA_ORIGIN, Subject, TableContract
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy
 from merajut_assets.privacy.history import least_values
+from merajut_assets.privacy.joined import Published
+from merajut_assets.privacy.requirements import judge_join
 from merajut_assets.protected.contributors import (
     contributor_key,
     contributors_table,
@@ -59,6 +61,8 @@ from resources.lake import Lake
 from resources.lakehouse import Lakehouse
 
 RELEASE = "release"
+# What every dataset's pseudonym is called where datasets are joined.
+_JOINED = "pseudonym"
 
 
 class ReleaseChanged(PrivacyRefused):
@@ -272,7 +276,8 @@ def pseudonym_key(
     lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str
 ) -> bytes | None:
     """The key of the stakeholder's pseudonyms for the period, or of an aggregate's contributors for good. It differs
-    per dataset, because datasets of one stakeholder are not verified on their join."""
+    per dataset: the datasets of one stakeholder are made each by itself, and would not hold on their join, on which
+    they are verified wherever pseudonyms are the same."""
     if isinstance(policy.datasets[contract.name], Aggregate):
         return contributor_key(lakehouse, contract)
     if not isinstance(policy.datasets[contract.name], Microdata):
@@ -322,6 +327,8 @@ def examine_stored(lakehouse: Lakehouse, contract: TableContract, policy: Stakeh
     evidence = examine_rows(lakehouse.lake, contract, policy, release, stored)
     if isinstance(dataset, Aggregate):
         return _with_differences(evidence, lakehouse, contract, dataset)
+    if isinstance(dataset, Microdata):
+        evidence = _with_join(evidence, lakehouse.lake, contract, policy, stored, release)
     if isinstance(dataset, Microdata) and is_child_level(contract, policy):
         return _with_candidates(evidence, lakehouse, contract, dataset, stored, release)
     return evidence
@@ -353,6 +360,41 @@ def _with_differences(
     small = small_differences(published, contract.key, dataset.k)
     found = [f"{small} figure(s) differ between releases in fewer than {dataset.k}"] if small else []
     return Evidence({**evidence.facts, "small_differences": small}, (*evidence.violations, *found))
+
+
+def _with_join(
+    evidence: Evidence,
+    lake: Lake,
+    contract: TableContract,
+    policy: StakeholderPolicy,
+    stored: pl.DataFrame,
+    release: str,
+) -> Evidence:
+    """The evidence with that about the join with the stakeholder's other rows about persons, where these share
+    pseudonyms, whatever the keys were meant to be: whoever gets both tables can link them."""
+    own = stored.get_column(subject_column(contract))
+    tables = [_published(contract, policy, stored)]
+    for name in policy.microdata:
+        other = registry.protected_dataset(policy.stakeholder, name)
+        if name == contract.name or lake.version(table_of(other)) is None:
+            continue
+        if {RELEASE: release} not in lake.partitions(table_of(other)):
+            continue
+        table = _published(other, policy, read_release(lake, other, release))
+        if own.is_in(table.frame.get_column(_JOINED).implode()).any():
+            tables.append(table)
+    if len(tables) == 1:
+        return evidence
+    verdict = judge_join(tables, _JOINED, max(policy.microdata[table.name].privacy.k for table in tables))
+    facts = {"joined_datasets": len(tables), "joined_k": verdict.facts["k"], "joined_l": verdict.facts["l"]}
+    return Evidence({**evidence.facts, **facts}, (*evidence.violations, *verdict.broken))
+
+
+def _published(contract: TableContract, policy: StakeholderPolicy, rows: pl.DataFrame) -> Published:
+    """Rows about persons as one reads them who joins them with others, under one name of the pseudonym."""
+    privacy = policy.microdata[contract.name].privacy
+    renamed = rows.rename({subject_column(contract): _JOINED})
+    return Published(contract.name, renamed, privacy.class_columns, least_values(privacy))
 
 
 def _with_candidates(
