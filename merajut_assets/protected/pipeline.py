@@ -31,7 +31,7 @@ from merajut_assets.privacy.steps import PrivacyStep
 from merajut_assets.privacy.verify import check, verify
 from merajut_assets.protected.care import reporting_dates
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY, UsableRows, usable_rows
-from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk
+from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk, people_known
 from merajut_assets.protected.memory import Memory
 from merajut_assets.protected.origins import with_origins
 from merajut_assets.protected.reference import distributions
@@ -115,7 +115,7 @@ def protect(
     if isinstance(dataset, Microdata):
         frame, report, classes, reference = _microdata(contract, dataset.privacy, summary, pseudonym_key, memory)
         population = entities.get(POPULATION_ENTITY) if is_looked_up(contract) else None
-        report["risk"] = _within_limits(contract, dataset, frame, population, cut_off)
+        report["risk"] = _within_limits(contract, dataset, frame, population, cut_off, people_known(contract, people))
     elif isinstance(dataset, Aggregate):
         frame, report, contributions = _aggregate(contract, dataset, summary, pseudonym_key, published)
     else:
@@ -252,10 +252,15 @@ def _solvable(
 
 
 def _within_limits(
-    contract: TableContract, dataset: Microdata, frame: pl.DataFrame, population: pl.DataFrame | None, cut_off: date
+    contract: TableContract,
+    dataset: Microdata,
+    frame: pl.DataFrame,
+    population: pl.DataFrame | None,
+    cut_off: date,
+    people: int | None,
 ) -> dict[str, Any]:
     """The measured risk. Raises PrivacyRefused when a figure is above what the policy allows."""
-    risk = measured_risk(frame, contract, dataset, subject_column(contract), population, cut_off)
+    risk = measured_risk(frame, contract, dataset, subject_column(contract), population, cut_off, people)
     if broken := exceeds(risk, dataset.risk_limits):
         raise PrivacyRefused(f"{contract.identifier} is not released: {'; '.join(broken)}")
     return risk
