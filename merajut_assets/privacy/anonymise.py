@@ -136,9 +136,9 @@ def anonymise(
         raise PolicyError(str(error)) from None
     clock.lap("search")
     report = _report(policy, counted.hierarchies, counted.parts, outcomes)
+    published = None
     if company is not None and apart is not None:
         report.update(solution=False, **apart)
-    published = None
     if report["solution"]:
         published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes])
     is_alone = history is None and company is None
