@@ -20,19 +20,11 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.command.exits import BadInput, NoSolution, ProblemFound
-from merajut_assets.privacy import (
-    DataError,
-    Policy,
-    PolicyError,
-    Published,
-    VerificationError,
-    anonymise,
-    assess_risk,
-    verify,
-)
+from merajut_assets.privacy import DataError, Policy, PolicyError, VerificationError, anonymise, assess_risk, verify
 from merajut_assets.privacy.certificate import verify_certificate
 from merajut_assets.privacy.hierarchy import read_hierarchy
 from merajut_assets.privacy.history import least_values
+from merajut_assets.privacy.joined import Published
 from merajut_assets.privacy.requirements import Verdict, judge, judge_join
 from merajut_assets.privacy.risk import exceeds
 from merajut_assets.privacy.verify import check
@@ -71,11 +63,12 @@ def anonymise_file(
     keep: Sequence[str] = (),
     beside: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write the release of a file under a policy, and its report; returns the report.
+    """Write the release of a file under a policy, `beside` tables that share its subject column (see
+    `tables_beside`), and its report; returns the report.
 
     Only the columns that the policy names are written, but not the subject's, and those to `keep`: a
     column that nobody has judged is left out, and named in the report (`columns_left_out`). The report
-    also holds the verifier's facts (`verified`), with tables `beside` (see `tables_beside`) those of their join, too.
+    also holds the verifier's facts (`verified`).
 
     Raises NoSolution when the policy cannot be met; nothing is written then. BadInput as everywhere.
     """

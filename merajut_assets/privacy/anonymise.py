@@ -376,7 +376,9 @@ def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any
         return {**report, **(outcome.figures.get("failure") or diagnose(problem))}
     kept = (outcome.class_of_tuple >= 0) & (problem.counts > 0)
     if not kept.any():
-        return {**report, "transformation": {}, "suppressed": found.suppressed, "classes": 0}
+        # Nothing is published on any level; the finest stands for none.
+        levels = {name: spec.least_level for name, spec in policy.quasi_identifiers.items()}
+        return {**report, "transformation": levels, "suppressed": found.suppressed, "classes": 0}
     coarsest = outcome.levels[kept].max(axis=0)
     value = METRICS[policy.metric].of(found, problem.attributes)
     report.update(
