@@ -238,7 +238,8 @@ def _solvable(
     """The release of `frame`, the rows it was made from, and how many parts by the exact columns are left out.
 
     Parts never share a class, so that each stands for itself: one that has no solution (too few
-    children, or a column that it does not tell) is withheld whole, and the others are released.
+    children, or a column that it does not tell) is withheld whole, and the others are released. Raises PrivacyRefused
+    when there is no such part, or when together they have no solution: distributions are compared with those of all.
     """
     whole = anonymise(frame, policy, history=history)
     if whole.frame is not None:
@@ -248,7 +249,10 @@ def _solvable(
     if not kept:
         raise PrivacyRefused(f"{contract.identifier} cannot be released: {_reason(whole)}")
     basis = pl.concat(kept)
-    return anonymise(basis, policy, history=history), basis, len(parts) - len(kept)
+    release = anonymise(basis, policy, history=history)
+    if release.frame is None:
+        raise PrivacyRefused(f"{contract.identifier} cannot be released: {_reason(release)}")
+    return release, basis, len(parts) - len(kept)
 
 
 def _within_limits(
