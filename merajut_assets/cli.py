@@ -362,18 +362,25 @@ def anonymise_file(
             help="Columns to publish as they are, separated by commas, though the policy says nothing of them."
         ),
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A table released already that shares the policy's subject column: FILE:a,b with the columns of its "
+            "classes, or FILE:a,b:s=2 to keep 2 values of s. May be repeated."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
 ) -> None:
     """Anonymise a table under a policy. Needs no lakehouse.
 
-    Columns that the policy does not name are left out. The release is verified before it is written. When no
-    release satisfies the policy, nothing is written, and the exit code is 3.
+    Columns that the policy does not name are left out. The release is verified before it is written, by itself and
+    joined with the tables beside it. When no release satisfies the policy, nothing is written, and the exit code is 3.
     """
     with clean_exit():
         from merajut_assets.command import anonymising
 
         targets = anonymising.Targets(out, report, force)
-        figures = anonymising.anonymise_file(file, policy, targets, _separator(separator), _listed(keep))
+        figures = anonymising.anonymise_file(file, policy, targets, _separator(separator), _listed(keep), beside or ())
         for name in ("rows", "suppressed", "classes", "min_class", "loss"):
             typer.echo(f"{name}: {figures[name]}")
         for line in anonymising.lines({name: figures[name] for name in ("transformation", "columns_left_out")}):
@@ -414,6 +421,14 @@ def verify_file(
         typer.Option(help="Check instead the certificate in this report of `merajut anonymise`; FILE is its input."),
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="The policy that the certificate is about.")] = None,
+    joined_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            help="A table that shares the subject column, judged on its join with FILE by --k and --l: FILE:a,b with "
+            "the columns of its classes, or FILE:a,b:s=2 to ask for 2 values of s. May be repeated.",
+        ),
+    ] = None,
     separator: Separator = ",",
     as_json: AsJson = False,
 ) -> None:
@@ -434,7 +449,9 @@ def verify_file(
         thresholds = anonymising.Thresholds(
             k, l, entropy_l, recursive_l, recursive_c, t, distance.value, beta, k_map, delta_min, delta_max
         )
-        beside = anonymising.Beside(reference, population, population_count, tuple(hierarchy or ()))
+        beside = anonymising.Beside(
+            reference, population, population_count, tuple(hierarchy or ()), tuple(joined_with or ())
+        )
         columns, values = _listed(qi), _listed(sensitive)
         _show_figures(
             anonymising.verify_file(file, columns, values, subject, thresholds, beside, _separator(separator)), as_json

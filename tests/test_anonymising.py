@@ -317,6 +317,41 @@ def test_presence_is_verified_against_a_population(tmp_path: Path) -> None:
     assert "delta_max = 0.4 is not reached" in found.stderr
 
 
+def test_tables_that_share_a_pseudonym_are_judged_on_their_join(tmp_path: Path) -> None:
+    """Two tables of k = 4 each, whose classes cross each other: the join tells everybody apart, until one of them is
+    released beside the other."""
+    numbers = range(16)
+    table, other, out = tmp_path / "table.csv", tmp_path / "other.csv", tmp_path / "out.csv"
+    table.write_text("who,place,value\n" + "".join(f"p{n},{n % 4}x,v{n % 3}\n" for n in numbers), encoding="utf-8")
+    other.write_text("who,group,reason\n" + "".join(f"p{n},{n // 4},r{n % 2}\n" for n in numbers), encoding="utf-8")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "k: 4\nsubject: who\nquasi_identifiers:\n  place: {prefix: [2, 1, 0]}\n"
+        "sensitive:\n  value: {l_diversity: {l: 2}}\n",
+        encoding="utf-8",
+    )
+    questions = ("--qi", "place", "--sensitive", "value", "--subject", "who", "--k", "4", "--l", "2")
+    joined = ("--with", f"{other}:group:reason=2", "--json")
+    before = merajut("verify", table, *questions, *joined, folder=tmp_path)
+    assert before.returncode == 1
+    facts = json.loads(before.stdout)
+    assert (facts["k"], facts["joined"]["k"]) == (4, 1)
+    assert any(problem.startswith("k = 4 is not reached on the join") for problem in facts["broken"])
+    arguments = ("--policy", policy, "--out", out, "--keep", "who", "--beside", f"{other}:group:reason=2")
+    assert merajut("anonymise", table, *arguments, folder=tmp_path).returncode == 0
+    after = merajut("verify", out, *questions, *joined, folder=tmp_path)
+    assert after.returncode == 0, after.stderr
+    assert json.loads(after.stdout)["joined"] == {
+        "subjects": 16,
+        "classes": 4,
+        "k": 4,
+        "l": {"out.csv.value": 3, "other.csv.reason": 2},
+    }
+    wrong = merajut("verify", out, *questions, "--with", str(other), folder=tmp_path)
+    assert wrong.returncode == 2
+    assert "FILE:a,b" in wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

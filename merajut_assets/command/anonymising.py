@@ -32,7 +32,9 @@ from merajut_assets.privacy import (
 )
 from merajut_assets.privacy.certificate import verify_certificate
 from merajut_assets.privacy.hierarchy import read_hierarchy
-from merajut_assets.privacy.requirements import Verdict, judge
+from merajut_assets.privacy.history import least_values
+from merajut_assets.privacy.joined import Published
+from merajut_assets.privacy.requirements import Verdict, judge, judge_join
 from merajut_assets.privacy.risk import exceeds
 from merajut_assets.privacy.verify import check
 
@@ -63,9 +65,15 @@ class Targets:
 
 
 def anonymise_file(
-    file: Path, policy_file: Path, targets: Targets, separator: str, keep: Sequence[str] = ()
+    file: Path,
+    policy_file: Path,
+    targets: Targets,
+    separator: str,
+    keep: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write the release of a file under a policy, and its report; returns the report.
+    """Write the release of a file under a policy, `beside` tables that share its subject column (see
+    `tables_beside`), and its report; returns the report.
 
     Only the columns that the policy names are written, but not the subject's, and those to `keep`: a
     column that nobody has judged is left out, and named in the report (`columns_left_out`). The report
@@ -78,10 +86,16 @@ def anonymise_file(
     with input_errors():
         frame, policy, population = _opened(file, policy_file, separator)
         require_columns(frame, keep, file)
-        release = anonymise(frame, policy, population=population)
+        others = tables_beside(beside, file, policy.subject, separator)
+        release = anonymise(frame, policy, population=population, beside=others)
         if release.frame is None:
             raise NoSolution(f"no release of {file.name} satisfies the policy: {release.report['reason']}")
         verdict = judge(release.frame, frame, policy, release.report["transformation"], population)
+        if others and policy.subject is not None:
+            own = Published(file.name, release.frame, policy.class_columns, least_values(policy))
+            on_join = judge_join([own, *others], policy.subject, policy.k)
+            facts, broken = {**verdict.facts, "joined": on_join.facts}, [*verdict.broken, *on_join.broken]
+            verdict = Verdict(facts, broken, verdict.not_verified)
     if verdict.broken:
         # The engine and the verifier disagree: one of them is wrong, and nobody may get the release.
         raise ProblemFound(f"the verifier refuses the release: {'; '.join(verdict.broken)}")
@@ -93,6 +107,29 @@ def anonymise_file(
         report["utility"] = utility_report(frame, release, policy)
     _write(written, report, targets, separator)
     return report
+
+
+def tables_beside(given: Iterable[str], file: Path, subject: str | None, separator: str) -> list[Published]:
+    """The tables in `FILE:a,b` or `FILE:a,b:s=2`: the columns of their classes, and how many values of a sensitive
+    column a class of the join must keep. Raises BadInput when one is written otherwise or lacks a column."""
+    found: dict[str, Published] = {}
+    for entry in given:
+        name, *rest = entry.split(":")
+        columns = [one.strip() for one in rest[0].split(",")] if rest else []
+        sensitive = dict(one.partition("=")[::2] for one in rest[1].split(",")) if len(rest) == 2 else {}
+        if not 1 <= len(rest) <= 2 or not all(columns) or not all(one.isdecimal() for one in sensitive.values()):
+            raise BadInput(
+                "a table beside is FILE:a,b with the columns of its classes, or FILE:a,b:s=2 with values of s"
+            )
+        path = Path(name)
+        if path.name in {file.name, *found}:
+            raise BadInput(f"{path.name} is given twice; tables on a join need different names")
+        if subject is None:
+            raise BadInput("tables are joined by their subject column; name it, in the policy or with --subject")
+        frame = read_table(path, separator)
+        require_columns(frame, [subject, *columns, *sensitive], path)
+        found[path.name] = Published(path.name, frame, columns, {one: int(least) for one, least in sensitive.items()})
+    return list(found.values())
 
 
 def _opened(file: Path, policy_file: Path, separator: str) -> tuple[pl.DataFrame, Policy, pl.DataFrame | None]:
@@ -194,13 +231,14 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Beside:
-    """Other files that a verification needs: what distributions are compared with, who lives there, and
-    `column=file` for hierarchies."""
+    """Other files that a verification needs: what distributions are compared with, who lives there,
+    `column=file` for hierarchies, and the tables that share the subject column (see `tables_beside`)."""
 
     reference: Path | None = None
     population: Path | None = None
     population_count: str | None = None
     hierarchies: tuple[str, ...] = ()
+    joined_with: tuple[str, ...] = ()
 
 
 def verify_file(
@@ -237,7 +275,13 @@ def verify_file(
             population=population,
             population_count=beside.population_count,
         )
-        return {**facts, "broken": check(facts, wanted)}
+        broken = check(facts, wanted)
+        others = tables_beside(beside.joined_with, file, subject, separator)
+        if others and subject is not None:
+            own = Published(file.name, frame, quasi_identifiers, dict.fromkeys(sensitive, thresholds.l or 0))
+            on_join = judge_join([own, *others], subject, thresholds.k)
+            facts, broken = {**facts, "joined": on_join.facts}, [*broken, *on_join.broken]
+        return {**facts, "broken": broken}
 
 
 def certificate_of_file(file: Path, policy_file: Path, report: Path, separator: str) -> dict[str, Any]:

@@ -38,12 +38,12 @@ from merajut_assets.compliance.subjects import (
 from merajut_assets.conformed.build import BUCKETS_OF_PERSONAL_TABLES
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
-from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy, stakeholder_policies
+from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.privacy.pseudonym import pseudonyms
 from merajut_assets.protected import contributors
 from merajut_assets.protected import release as protected_release
 from merajut_assets.protected.memory import name_key
-from merajut_assets.protected.pipeline import examine, subject_column
+from merajut_assets.protected.pipeline import subject_column
 from resources.lakehouse import Lakehouse
 from resources.locks import exclusive
 from resources.publication import PUBLISHED, PublicationReplaced
@@ -200,7 +200,7 @@ def _without_published(
     lakehouse: Lakehouse, register: ErasureRegister, certificate: Certificate, subject: Subject, tokens: pl.Series
 ) -> Certificate:
     """Remove every file outside the lake that may hold a row of the person, and name the publications."""
-    traces = [_trace(lakehouse, policy, contract, tokens) for policy, contract, _ in _datasets_about(subject)]
+    traces = [_trace(lakehouse, policy, contract, tokens) for policy, contract in _datasets_about(subject)]
     stakeholders = sorted({trace.stakeholder for trace in traces})
     made = _publications(lakehouse, stakeholders)
     concerned = {
@@ -306,14 +306,14 @@ def _publications(lakehouse: Lakehouse, stakeholders: Collection[str]) -> dict[P
 def _rewrite_protected(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series, fact: str) -> list[str]:
     """Remove the person's rows from every stored release of datasets about such people; returns the tables."""
     tables = []
-    for policy, contract, dataset in _datasets_about(subject):
+    for policy, contract in _datasets_about(subject):
         table = protected_release.table_of(contract)
         if lakehouse.lake.version(table) is None:
             continue
         for partition in lakehouse.lake.partitions(table):
             release = partition[protected_release.RELEASE]
             erased = _pseudonyms(lakehouse, contract, policy, release, tokens)
-            _rewrite_release(lakehouse, contract, dataset, release, erased, fact)
+            _rewrite_release(lakehouse, contract, policy, release, erased, fact)
         if protected_release.is_child_level(contract, policy):
             names = pseudonyms(tokens, name_key(lakehouse, contract))
             lakehouse.ledger.erase_children(policy.stakeholder, contract.name, names.to_list())
@@ -321,12 +321,12 @@ def _rewrite_protected(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series
     return tables
 
 
-def _datasets_about(subject: Subject) -> list[tuple[StakeholderPolicy, TableContract, Microdata]]:
+def _datasets_about(subject: Subject) -> list[tuple[StakeholderPolicy, TableContract]]:
     """The datasets with rows about single people of this kind."""
     return [
-        (policy, contract, dataset)
+        (policy, contract)
         for policy in stakeholder_policies().values()
-        for name, dataset in policy.microdata.items()
+        for name in policy.microdata
         if subject in (contract := registry.protected_dataset(policy.stakeholder, name)).subjects
     ]
 
@@ -340,8 +340,14 @@ def _pseudonyms(
 
 
 def _rewrite_release(
-    lakehouse: Lakehouse, contract: TableContract, dataset: Microdata, release: str, erased: pl.Series, fact: str
+    lakehouse: Lakehouse,
+    contract: TableContract,
+    policy: StakeholderPolicy,
+    release: str,
+    erased: pl.Series,
+    fact: str,
 ) -> None:
+    dataset = policy.microdata[contract.name]
     table = protected_release.table_of(contract)
     stored = protected_release.read_release(lakehouse, contract, release, ERASURE)
     subject = subject_column(contract)
@@ -351,7 +357,7 @@ def _rewrite_release(
     kept = stored.filter(~is_touched)
     if kept.height == stored.height:
         return
-    if not examine(kept, contract, dataset).is_safe:
+    if not protected_release.examine_rows(lakehouse, contract, policy, release, kept).is_safe:
         # What cannot be shown safe does not stay, and is not made anew either.
         kept = kept.clear()
     # No fact names the release as such: the commit is a rewrite, after which the release is measured again.

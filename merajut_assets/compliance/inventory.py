@@ -14,10 +14,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from merajut_assets.compliance.register import compared_datasets
+from merajut_assets.compliance.register import compared_datasets, datasets_with_distributions
 from merajut_assets.contracts import registry
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from merajut_assets.protected.contributors import contributors_table
+from merajut_assets.protected.reference import distributions_table
 from resources.lakehouse import Lakehouse
 
 DATASET_INVENTORY = "compliance/dataset_inventory"
@@ -109,8 +110,9 @@ def store_inventory(lakehouse: Lakehouse, inventory: pl.DataFrame) -> None:
 
 def unknown_tables(lakehouse: Lakehouse, inventory: pl.DataFrame) -> list[str]:
     """Stored tables that no asset makes any more: nobody owns them, and nothing keeps them right. What is remembered of
-    the people behind figures is made with the dataset of the figures."""
+    the people behind figures, or of distributions before anonymising, is made with its dataset."""
     beside = {contributors_table(contract) for contract in compared_datasets()}
+    beside |= {distributions_table(contract) for contract in datasets_with_distributions()}
     return sorted(set(lakehouse.lake.tables()) - set(inventory["dataset"]) - beside)
 
 

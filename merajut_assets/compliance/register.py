@@ -18,6 +18,7 @@ from merajut_assets.contracts.base import LegalBasis, PrivacyClass, Subject, Tab
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, Open, StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.contributors import contributors_table
 from merajut_assets.protected.pipeline import entities_of
+from merajut_assets.protected.reference import distributions_table, has_distributions
 from merajut_assets.statistics.figures import statistic_contract
 from merajut_assets.statistics.store import statistic_entities
 from resources.lakehouse import Lakehouse
@@ -53,13 +54,15 @@ class Processing:
 
 def processing_register(dispute_window_days: int) -> list[Processing]:
     """One entry for every dataset that is kept: landed tables, entities, refused rows, released datasets and figures,
-    who stands behind figures, and what is published. `dispute_window_days`: for how long originals are kept."""
+    what is kept beside them for comparison, and what is published. `dispute_window_days`: for how long originals are
+    kept."""
     return [
         *(_landed(contract, dispute_window_days) for contract in registry.tables("raw").values()),
         *(_entity(contract) for contract in registry.tables("conformed").values()),
         *_refused_rows(),
         *(entry for policy in stakeholder_policies().values() for entry in _released(policy)),
         *(_contributors(contract) for contract in compared_datasets()),
+        *(_distributions(contract) for contract in datasets_with_distributions()),
         *(_published(policy) for policy in stakeholder_policies().values()),
     ]
 
@@ -259,6 +262,26 @@ def _contributors(contract: TableContract) -> Processing:
         dataset=contributors_table(contract),
         purpose=f"{contract.purpose}; comparison of releases, so that their differences tell about nobody",
         data=_classes([PrivacyClass.OPERATIONAL]),
+    )
+
+
+def datasets_with_distributions() -> list[TableContract]:
+    """The datasets beside which it is kept how sensitive values were distributed before anonymising."""
+    return [
+        registry.protected_dataset(policy.stakeholder, name)
+        for policy in stakeholder_policies().values()
+        for name in policy.datasets
+        if has_distributions(policy, name)
+    ]
+
+
+def _distributions(contract: TableContract) -> Processing:
+    """How many people had each sensitive value, for as long as releases of the dataset are verified."""
+    return replace(
+        _entry(contract, safeguards="counts over the whole dataset, of one column at a time; files encrypted"),
+        dataset=distributions_table(contract),
+        purpose=f"{contract.purpose}; verification of releases by what their classes are compared with",
+        data=_classes(column.privacy for column in contract.columns if column.privacy is PrivacyClass.SENSITIVE),
     )
 
 

@@ -2,50 +2,71 @@
 
 Belongs here: the levels of `levels.yaml`, which one a dataset needs, and what it lacks. Does not belong
 here: what a dataset keeps beyond that, which its stakeholder's policy says.
+
+A dataset has the stricter one of the level that it needs and the level that its stakeholder's policy states; the
+policy may not state a weaker one than a dataset needs. So what is stated is true of every dataset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from merajut_assets.contracts.base import PrivacyClass, Subject, TableContract
-from merajut_assets.policies.stakeholder import DIRECTORY, Microdata, StakeholderPolicy, Strict, parse_document
+from merajut_assets.contracts import registry
+from merajut_assets.contracts.base import Column, PrivacyClass, Subject, TableContract
+from merajut_assets.policies.stakeholder import (
+    DIRECTORY,
+    Aggregate,
+    Microdata,
+    Open,
+    ProtectionLevel,
+    StakeholderPolicy,
+    Strict,
+    parse_document,
+)
 
 LEVELS = "levels"
-Name = Literal["maximum", "high", "standard"]
+# The strictest first.
+NAMES: tuple[ProtectionLevel, ...] = get_args(ProtectionLevel)
 Region = Literal["village", "district", "regency", "province"]
 # Kemendagri's codes from the finest level of a hierarchy of kind `codes` upwards.
 REGIONS: tuple[Region, ...] = ("village", "district", "regency", "province")
 
 
 class Level(Strict):
-    """Least k; least number of values and largest distance of sensitive columns; the finest region; how many
-    quasi-identifiers at most; for statistics the largest ε of a release and δ (None: the budget decides)."""
+    """Least k; least number of values and largest distance of sensitive columns, by kind of distance; the finest
+    region; how many quasi-identifiers at most; for statistics the largest δ of a release, and ε (None: the budget
+    decides)."""
 
     k: int = Field(ge=2)
     l: int = Field(ge=2)  # noqa: E741 (the model's own name)
     t: float = Field(gt=0, le=1)
+    t_ordered: float = Field(gt=0, le=1)
     finest_region: Region
     quasi_identifiers: int = Field(ge=1)
     epsilon: float | None = Field(default=None, gt=0)
-    delta: float | None = Field(default=None, gt=0, lt=1)
+    delta: float = Field(ge=0, lt=1)
+
+    def largest_distance(self, kind: str) -> float:
+        """The largest t for a distance of this kind."""
+        return self.t_ordered if kind == "ordered" else self.t
 
 
 class Choice(Strict):
     subject: Subject | None = None
     classification: PrivacyClass | None = None
     purpose: str | None = None
-    level: Name
+    level: ProtectionLevel
 
 
 class Levels(Strict):
-    levels: dict[Name, Level]
+    levels: dict[ProtectionLevel, Level]
     choice: tuple[Choice, ...]
     close: tuple[str, ...]
+    close_hierarchies: tuple[str, ...]
 
     @model_validator(mode="after")
     def _everything_has_a_level(self) -> Levels:
@@ -56,7 +77,7 @@ class Levels(Strict):
             raise ValueError("the last entry of choice must fit everything")
         return self
 
-    def needed(self, contract: TableContract, purpose: str) -> Name:
+    def needed(self, contract: TableContract, purpose: str) -> ProtectionLevel:
         """The level that a dataset needs when people agreed to `purpose`."""
         classes = {column.privacy for column in contract.columns}
         return next(
@@ -74,33 +95,61 @@ def protection_levels() -> Levels:
     return parse_document(Levels, (DIRECTORY / f"{LEVELS}.yaml").read_text(encoding="utf-8"), LEVELS)
 
 
+def level_of(policy: StakeholderPolicy, contract: TableContract, levels: Levels | None = None) -> ProtectionLevel:
+    """The level that a dataset of rows or figures about people has: the stricter of what it needs and what its
+    stakeholder's policy states."""
+    needed = (levels or protection_levels()).needed(contract, policy.consent_purpose)
+    return min(needed, policy.protection_level, key=NAMES.index)
+
+
+def is_close(column: Column, levels: Levels | None = None) -> bool:
+    """Whether the values of a sensitive column may not stand out in a class: those about health, abuse and behaviour,
+    which `levels.yaml` names, and those about time, place and demography, as the entities' columns that they are made
+    from tell."""
+    known = levels or protection_levels()
+    if column.name in known.close:
+        return True
+    made_from = (registry.entity(entity).column(name) for entity, name in (one.split(".") for one in column.sources))
+    return any(one.dtype.is_temporal() or one.hierarchy in known.close_hierarchies for one in made_from)
+
+
 def level_problems(policy: StakeholderPolicy, contract: TableContract, levels: Levels | None = None) -> Iterator[str]:
-    """What a dataset of rows about people keeps less than its level asks, in words with the remedy."""
+    """What a dataset about people keeps less than its level asks, in words with the remedy."""
     dataset = policy.datasets[contract.name]
-    if not isinstance(dataset, Microdata):
+    if isinstance(dataset, Open):
         return
     known = levels or protection_levels()
-    name = known.needed(contract, policy.consent_purpose)
-    level, privacy = known.levels[name], dataset.privacy
+    needed, name = known.needed(contract, policy.consent_purpose), level_of(policy, contract, known)
+    if needed != policy.protection_level and name == needed:
+        yield f"needs the protection level {needed}: its stakeholder's policy states {policy.protection_level}"
+    level = known.levels[name]
     needs = f"needs the protection level {name}"
-    if privacy.k < level.k:
-        yield f"{needs}: k of at least {level.k}, not {privacy.k}"
+    k = dataset.k if isinstance(dataset, Aggregate) else dataset.privacy.k
+    if k < level.k:
+        yield f"{needs}: k of at least {level.k}, not {k}"
+    if isinstance(dataset, Microdata):
+        yield from (f"{needs}: {problem}" for problem in _row_problems(contract, dataset, level, known))
+
+
+def _row_problems(contract: TableContract, dataset: Microdata, level: Level, known: Levels) -> Iterator[str]:
+    privacy = dataset.privacy
     if len(privacy.quasi_identifiers) > level.quasi_identifiers:
-        yield f"{needs}: {level.quasi_identifiers} quasi-identifiers at most, not {len(privacy.quasi_identifiers)}"
+        yield f"{level.quasi_identifiers} quasi-identifiers at most, not {len(privacy.quasi_identifiers)}"
     for column, spec in privacy.quasi_identifiers.items():
         finest = REGIONS.index(level.finest_region)
         if spec.codes is not None and spec.least_level < finest:
-            yield f"{needs}: {column} no finer than {level.finest_region} (least_level {finest})"
+            yield f"{column} no finer than {level.finest_region} (least_level {finest})"
     for declared in contract.columns:
         if declared.privacy is not PrivacyClass.SENSITIVE:
             continue
         rule = privacy.sensitive.get(declared.name)
         diversity = rule.l_diversity if rule is not None else None
         if diversity is None or diversity.l < level.l:
-            yield f"{needs}: l-diversity of {level.l} or more for the sensitive column {declared.name}"
+            yield f"l-diversity of {level.l} or more for the sensitive column {declared.name}"
         closeness = rule.t_closeness if rule is not None else None
-        if declared.name in known.close and (closeness is None or closeness.t > level.t):
-            yield f"{needs}: t-closeness of {level.t:g} or less for the sensitive column {declared.name}"
+        largest = level.largest_distance(closeness.kind if closeness is not None else "equal")
+        if is_close(declared, known) and (closeness is None or closeness.t > largest):
+            yield f"t-closeness of {largest:g} or less for the sensitive column {declared.name}"
 
 
 def budget_problems(policy: StakeholderPolicy, levels: Levels | None = None) -> Iterator[str]:

@@ -23,6 +23,10 @@ OVERALL = "overall"
 OF_NO_STAKEHOLDER = frozenset({OVERALL, "levels"})
 
 
+# The strictest first; what each one asks is in `levels.yaml`.
+ProtectionLevel = Literal["maximum", "high", "standard"]
+
+
 class StakeholderPolicyError(ValueError):
     """A stakeholder's policy file is malformed or contradicts itself."""
 
@@ -112,7 +116,7 @@ class StakeholderPolicy(Strict):
     legal_bases: tuple[LegalBasis, ...]
     recipient_country: str
     retention_days: int = Field(gt=0)
-    protection_level: Literal["maximum", "high", "standard"]
+    protection_level: ProtectionLevel
     pseudonym_period: Literal["year", "month"]
     datasets: dict[str, Dataset]
     budget: dict[str, Budget] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ disclosure control from their modules.
 
 from merajut_assets.privacy.anonymise import Release, anonymise
 from merajut_assets.privacy.certificate import verify_certificate
+from merajut_assets.privacy.joined import Published
 from merajut_assets.privacy.policy import DataError, Policy, PolicyError
 from merajut_assets.privacy.risk import assess_risk
 from merajut_assets.privacy.utility import utility_report
@@ -15,6 +16,7 @@ __all__ = [
     "DataError",
     "Policy",
     "PolicyError",
+    "Published",
     "Release",
     "VerificationError",
     "anonymise",

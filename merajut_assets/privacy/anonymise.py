@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from merajut_assets.privacy.counting import Part, count_frame
 from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain
 from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
+from merajut_assets.privacy.joined import OUT, SIGNATURE, Company, Published, company_of, share_of
 from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, lattice_size, search
 from merajut_assets.privacy.local import local_recoding
 from merajut_assets.privacy.local_repeated import recode_beside
@@ -35,6 +37,12 @@ from merajut_assets.privacy.publishing import Answer, publish
 from merajut_assets.privacy.repeated import Beside, RepeatedSolution, search_beside, why_not_beside
 
 NONE = -1
+# Of a part of which rows are left out for the sake of other tables.
+_LEFT_OUT = {
+    "optimal": False,
+    "lower_bound": 0.0,
+    "remark": "the optimum is not proven: whole classes are left out beside the other tables",
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ def anonymise(
     *,
     population: pl.DataFrame | None = None,
     history: pl.DataFrame | None = None,
+    beside: Sequence[Published] = (),
     digest_key: bytes | None = None,
 ) -> Release:
     """The release of `frame` that satisfies `policy` at the least cost.
@@ -84,7 +93,9 @@ def anonymise(
     `population`: the people that k-map and δ-presence count, with the columns of the classes, one row
     each; it goes before a file that the policy names. `history`: what was kept of earlier releases (see
     `history.signatures`), beside which every subject must keep k candidates; an empty one is the first
-    release's. `digest_key`: at least 32 bytes that bind the certificate to the frame.
+    release's. `beside`: tables released already that share the policy's subject column; the join of all of them with
+    the release keeps k and the values asked for (see `joined`), and rows are left out for that, within the suppression
+    limit over all rows. `digest_key`: at least 32 bytes that bind the certificate to the frame.
 
     The report: `solution`, `reason` and `feasible_with` (without a solution), `transformation` (level
     per quasi-identifier; with several partitions or local levels the coarsest, each partition's under
@@ -94,10 +105,10 @@ def anonymise(
     `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
     meets, or `bound`), `lower_bound` and `gap` (how much less any release of this kind may cost; None for local
     recoding and several partitions), `optimal` (whether that is proved to be nothing, or that there is no
-    solution), `remark` (in words, where it is not), `certificate` (None beside a history, which it does not hold, and
-    where a blind choice has no solution though an informed one may),
-    `seconds`, `seconds_by_step`; of local recoding `local` (with several partitions under `partitions` only), such as
-    the `loss_without_narrowing_rule`; beside a history `candidates` (the fewest that any subject has),
+    solution), `remark` (in words, where it is not), `certificate` (None beside a history or other tables, which it does
+    not hold, and where a blind choice has no solution though an informed one may), `seconds`, `seconds_by_step`; of
+    local recoding `local` (with several partitions under `partitions` only), such as the
+    `loss_without_narrowing_rule`; beside a history `candidates` (the fewest that any subject has),
     `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`.
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and
@@ -109,10 +120,26 @@ def anonymise(
         _check_repeatable(policy)
         if history.height and policy.repeated_suppression_limit is not None:
             policy = policy.model_copy(update={"suppression_limit": policy.repeated_suppression_limit})
-    counted = count_frame(frame, policy, population, by_row=history is not None)
+    company = None
+    if beside:
+        if history is not None:
+            raise PolicyError("a release cannot be judged beside a history and other tables at once; give one of them")
+        if policy.choice == "blind":
+            raise PolicyError(
+                "choice: blind is not available beside other tables, whose sensitive values decide who is left out; use "
+                "choice: informed"
+            )
+        company = company_of(frame, policy, beside)
+    counted = (
+        count_frame(frame, policy, population, by_row=history is not None)
+        if company is None
+        else count_frame(company.frame, company.policy)
+    )
     clock.lap("count")
     try:
-        if history is None:
+        if company is not None:
+            outcomes, apart = _solve_joined(counted.parts, company)
+        elif history is None:
             outcomes = [_solve(part, policy) for part in counted.parts]
         else:
             outcomes = [_solve_beside(part, policy, frame, history) for part in counted.parts]
@@ -122,9 +149,12 @@ def anonymise(
     whole = _whole(outcomes)
     report = _report(policy, counted.hierarchies, counted.parts, outcomes, whole)
     published = None
+    if company is not None and apart is not None:
+        report.update(solution=False, **apart)
     if report["solution"]:
         published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes])
-    is_certified = history is None and (report["solution"] or policy.choice == "informed")
+    is_alone = history is None and company is None
+    is_certified = is_alone and (report["solution"] or policy.choice == "informed")
     report["certificate"] = certify(report, policy, frame, digest_key) if is_certified else None
     clock.lap("publish")
     report.update(seconds=clock.total(), seconds_by_step=clock.laps)
@@ -187,6 +217,67 @@ def _found(problem: Problem, policy: Policy) -> _Outcome:
         classes[found.suppressed] = NONE
     levels = np.tile(np.array(found.levels, dtype=np.int64), (problem.tuples, 1))
     return _Outcome(classes, levels, figures, tally(problem, levels, classes))
+
+
+def _solve_joined(parts: Sequence[Part], company: Company) -> tuple[list[_Outcome], dict[str, Any] | None]:
+    """What each part may publish so that the join with the other tables holds (see `joined`), and `reason` and
+    `feasible_with` where that is nothing."""
+    rows = company.frame.height
+    if company.is_apart:
+        reason = "the tables beside it already tell fewer than k, or too few values, apart when they are joined"
+        return [_nothing(part) for part in parts], {"reason": reason, "feasible_with": {}}
+    allowed = int(Decimal(str(company.policy.suppression_limit)) * rows)
+    is_signed = [bool(company.frame.item(int(part.rows[0]), SIGNATURE)) for part in parts if part.rows is not None]
+    # Where the limit does not do for what each part leaves out and for what must leave besides, the former stays.
+    for is_last in (False, True):
+        whole = [replace(part, problem=replace(part.problem, limit=0)) for part in parts]
+        outcomes = []
+        for part, unsuppressed, signed in zip(parts, whole, is_signed, strict=True):
+            outcome = _solve(unsuppressed if is_last else part, company.policy)
+            # Fewer than k who are left out are no company for each other.
+            if signed and not is_last and outcome.tally is not None and 0 < outcome.tally.suppressed < company.policy.k:
+                outcome = _solve(unsuppressed, company.policy)
+            outcomes.append(outcome if outcome.tally is not None else _nothing(part))
+        outcomes = _in_company(parts, outcomes, company)
+        left_out = sum(outcome.tally.suppressed for outcome in outcomes if outcome.tally is not None)
+        if left_out <= min(allowed, rows - 1):
+            return outcomes, None
+    reason = (
+        f"beside the other tables {left_out} of {rows} rows would have to be suppressed and {allowed} may be, so that "
+        "their join tells no fewer than k apart"
+    )
+    limit = {"suppression_limit": share_of(left_out, rows)} if left_out < rows else {}
+    advice = "; feasible with " + (f"suppression_limit >= {limit['suppression_limit']}" if limit else "more rows only")
+    return [_nothing(part) for part in parts], {"reason": reason + advice, "feasible_with": limit}
+
+
+def _nothing(part: Part) -> _Outcome:
+    """A part of which every row is left out."""
+    problem = part.problem
+    classes = np.full(problem.tuples, NONE, dtype=np.int64)
+    levels = np.zeros((problem.tuples, len(problem.attributes)), dtype=np.int64)
+    unsearched = {"lattice_size": 0, "nodes_checked": 0, "nodes_pruned": 0, "pruned_by": {}}
+    return _Outcome(classes, levels, {**unsearched, **_LEFT_OUT}, tally(problem, levels, classes))
+
+
+def _in_company(parts: Sequence[Part], outcomes: Sequence[_Outcome], company: Company) -> list[_Outcome]:
+    """The outcomes without the classes that must leave, so that nobody of a signature is left out alone."""
+    classes = np.full(company.frame.height, OUT, dtype=np.int64)
+    starts = np.cumsum([0, *(part.problem.tuples for part in parts)])
+    for part, outcome, start in zip(parts, outcomes, starts[:-1], strict=True):
+        assert part.rows is not None
+        own = part.of_rows(outcome.answer[0])
+        classes[part.rows] = np.where(own == NONE, OUT, own + start)
+    leaving = company.leaving(classes)
+    kept = []
+    for part, outcome, start in zip(parts, outcomes, starts[:-1], strict=True):
+        own, levels = outcome.answer
+        is_leaving = np.isin(own + start, leaving) & (own != NONE)
+        if is_leaving.any():
+            left = np.where(is_leaving, NONE, own)
+            outcome = _Outcome(left, levels, {**outcome.figures, **_LEFT_OUT}, tally(part.problem, levels, left))
+        kept.append(outcome)
+    return kept
 
 
 def _check_repeatable(policy: Policy) -> None:
@@ -267,7 +358,7 @@ def _report(
 ) -> dict[str, Any]:
     parted = [_part_report(policy, part, outcome) for part, outcome in zip(parts, outcomes, strict=True)]
     rows = sum(part["rows"] for part in parted)
-    solved = rows > 0 and all(part["solution"] for part in parted)
+    solved = all(part["solution"] for part in parted) and any(part.get("classes") for part in parted)
     rules = sorted({rule for outcome in outcomes for rule in outcome.figures["pruned_by"]})
     report: dict[str, Any] = {
         "solution": solved,
@@ -297,7 +388,8 @@ def _report(
         report["feasible_with"] = failed[0]["feasible_with"] if failed else {}
         return report
     attributes = parts[0].problem.attributes
-    report["transformation"] = {name: max(part["transformation"][name] for part in parted) for name in hierarchies}
+    shown = [part for part in parted if part["classes"]]
+    report["transformation"] = {name: max(part["transformation"][name] for part in shown) for name in hierarchies}
     report["loss"] = METRICS["loss"].of(whole, [attribute.unweighted() for attribute in attributes])
     report["column_loss"] = {
         name: float(attribute_loss(covered, whole.rows, attribute.domain))
@@ -306,10 +398,10 @@ def _report(
     report["metric_value"] = METRICS[policy.metric].of(whole, attributes)
     report["suppressed"] = whole.suppressed
     report["classes"] = whole.classes
-    report["min_class"] = min(part["min_class"] for part in parted)
+    report["min_class"] = min(part["min_class"] for part in shown)
     # Each partition is optimal by itself; a bound over the pooled figure would claim something else.
     for name in ("lower_bound", "gap"):
-        report[name] = parted[0][name] if len(parted) == 1 else None
+        report[name] = parted[0].get(name) if len(parted) == 1 else None
     if "local" in parted[0] and len(parted) == 1:
         report["local"] = parted[0]["local"]
     if "candidates" in parted[0]:
@@ -327,11 +419,15 @@ def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any
         "rows": problem.rows,
         **{name: outcome.figures[name] for name in ("lattice_size", "nodes_checked", "nodes_pruned", "pruned_by")},
         "optimal": not is_bounded and (policy.search == "optimal" or found is None),
-        "remark": _unproved(outcome) if is_bounded else None,
+        "remark": (outcome.figures.get("remark") or _unproved(outcome)) if is_bounded else None,
     }
     if found is None or outcome.class_of_tuple is None or outcome.levels is None:
         return {**report, **(outcome.figures.get("failure") or diagnose(problem))}
     kept = (outcome.class_of_tuple >= 0) & (problem.counts > 0)
+    if not kept.any():
+        # Nothing is published on any level; the finest stands for none.
+        levels = {name: spec.least_level for name, spec in policy.quasi_identifiers.items()}
+        return {**report, "transformation": levels, "suppressed": found.suppressed, "classes": 0}
     coarsest = outcome.levels[kept].max(axis=0)
     value = METRICS[policy.metric].of(found, problem.attributes)
     report.update(

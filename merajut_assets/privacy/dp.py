@@ -32,6 +32,8 @@ import polars as pl
 from merajut_assets.privacy.policy import DataError, PolicyError
 
 UNKNOWN = "unknown"
+# What the figures cost besides ε: the noise bounds the largest divergence, so that ε holds without exception.
+DELTA = 0.0
 CONFIDENCE = 0.95
 MAXIMUM_CELLS = 1_000_000
 # A value is rounded to this share of half the bounds' width before it is summed as an integer.
@@ -271,6 +273,8 @@ def _add_noise(figures: npt.NDArray[np.int64], sensitivity: int, epsilon: float)
     measurement: Any = opendp.m.make_laplace(
         opendp.vector_domain(opendp.atom_domain(T="i64")), opendp.l1_distance(T="i64"), scale=sensitivity / epsilon
     )
+    if measurement.output_measure != opendp.max_divergence():
+        raise RuntimeError("OpenDP's noise is not that of pure differential privacy; nothing is released")
     spent = float(measurement.map(sensitivity))
     if spent > epsilon * (1 + 1e-9):
         raise RuntimeError("OpenDP reports a larger privacy loss than was allowed; nothing is released")

@@ -286,11 +286,6 @@ class Policy(_Strict):
         return next((path for path in paths if path is not None), None)
 
     @property
-    def largest_suppression_limit(self) -> float:
-        """The largest share of rows that any release may leave out."""
-        return max(self.suppression_limit, self.repeated_suppression_limit or 0.0)
-
-    @property
     def needs_population(self) -> bool:
         return self.k_map is not None or self.delta_presence is not None
 

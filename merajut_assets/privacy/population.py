@@ -160,7 +160,7 @@ def _shlosser(sample: Sample, subtracted: Numbers) -> float:
     where `subtracted` (s,) is (1-q)^i f_i as published.
     """
     q, i, f = sample.fraction, sample.sizes, sample.classes
-    if q >= 1:
+    if q >= 1 or not sample.classes_of(1):
         return float(f.sum())
     first = (i * q**2 * (1 - q**2) ** (i - 1) * f).sum() / ((1 - q**2) ** i * f - subtracted).sum()
     second = ((1 - q) ** i * f).sum() / (i * q * (1 - q) ** (i - 1) * f).sum()

@@ -6,15 +6,17 @@ compares. It is apart from both, because the verifier must know nothing of polic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from merajut_assets.privacy.hierarchy import build_hierarchy, read_hierarchy
+from merajut_assets.privacy.joined import Published
 from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.verify import check, verify
+from merajut_assets.privacy.verify_join import check_join, verify_join
 from merajut_assets.privacy.verify_local import narrowed, verify_presence
 
 
@@ -176,3 +178,16 @@ def _typed(population: pl.DataFrame | None, original: pl.DataFrame, policy: Poli
             f"the population lacks one of the column(s) {', '.join(policy.class_columns)}, or has another type there "
             "than the rows that were anonymised"
         ) from None
+
+
+def judge_join(tables: Sequence[Published], subject: str, k: int | None) -> Verdict:
+    """Whether `tables` that share their `subject` column keep k (None: any) and each one's numbers of sensitive values
+    for one who joins them, by the verifier's own count."""
+    facts = verify_join(
+        {table.name: table.frame for table in tables},
+        subject,
+        {table.name: table.quasi_identifiers for table in tables},
+        {table.name: list(table.sensitive) for table in tables},
+    )
+    least = {f"{table.name}.{name}": values for table in tables for name, values in table.sensitive.items()}
+    return Verdict(facts, check_join(facts, k, least), [])

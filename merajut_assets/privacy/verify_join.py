@@ -71,3 +71,18 @@ def verify_join(
             joined = f"JOIN dataset_{place} ON dataset_{place}.pseudonym0 = member.pseudonym GROUP BY class"
             least[label] = first_row(database, f"{common} SELECT coalesce(min(n), 0) FROM ({distinct} {joined})")[0]
     return {"subjects": subjects, "classes": classes, "k": k, "l": least}
+
+
+def check_join(facts: Mapping[str, Any], k: int | None, least: Mapping[str, int]) -> list[str]:
+    """What of k (None: any) and of the `least` values by `dataset.column` the `facts` of `verify_join` do not reach, in
+    words. Raises VerificationError for a column that was not measured."""
+    if unmeasured := sorted(set(least) - set(facts["l"])):
+        raise VerificationError(f"{', '.join(unmeasured)} was not measured on the join; ask `verify_join` for it")
+    # Of no subjects there is nobody to tell apart.
+    asked = {"k": (k, facts["k"])} if k is not None and facts["subjects"] else {}
+    asked |= {f"l of {name}": (minimum, facts["l"][name]) for name, minimum in least.items()}
+    return [
+        f"{name} = {wanted} is not reached on the join: it has {reached}"
+        for name, (wanted, reached) in asked.items()
+        if reached < wanted
+    ]

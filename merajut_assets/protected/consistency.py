@@ -13,6 +13,7 @@ from merajut_assets.contracts.base import ContractError, Subject, TableContract
 from merajut_assets.policies.levels import budget_problems, level_problems
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, Open, StakeholderPolicy, stakeholder_policies
 from merajut_assets.privacy.disclosure import DisclosureError, refuse_margins
+from merajut_assets.protected.linkage import is_looked_up
 from merajut_assets.protected.pipeline import WITHHELD
 from merajut_assets.protected.summaries import registered_summaries
 
@@ -59,8 +60,10 @@ def dataset_problems(
 
 def _problems_of(contract: TableContract, dataset: Microdata | Aggregate | Open) -> Iterator[str]:
     if isinstance(dataset, Microdata):
-        return
-    if isinstance(dataset, Aggregate):
+        needed = ["prosecutor.highest", *(["linkage.share_right"] if is_looked_up(contract) else [])]
+        if missing := [figure for figure in needed if figure not in dataset.risk_limits]:
+            yield f"has rows about persons and no limit of risk for {', '.join(missing)}: add it to its risk_limits"
+    elif isinstance(dataset, Aggregate):
         columns = {column.name for column in contract.columns}
         missing = sorted({dataset.contributors, WITHHELD} - columns)
         if missing:

@@ -6,7 +6,9 @@ is counted (`privacy.risk`).
 
 The requirements ask for a re-identification risk below 0.1 %. We read that as the share of all children whom such
 an attacker guesses right, knowing district, sex and birth month of each; the risk of one who also knows that
-the child takes part, 1 / k within a class, is stated beside it.
+the child takes part, 1 / k within a class, is stated beside it. So is how many rows are likely to be unique among
+the people whom a release is a sample of: in the population where it can be looked up, else among all those of whom
+there are records, whether they agreed or not.
 """
 
 from __future__ import annotations
@@ -44,6 +46,16 @@ def is_looked_up(contract: TableContract) -> bool:
     )
 
 
+def people_known(contract: TableContract, entities: Mapping[str, pl.DataFrame]) -> int | None:
+    """Of how many people the entity that a dataset's subjects come from tells, used or not; None when its key is no
+    column of one entity."""
+    sources = [source for name in contract.key for source in contract.column(name).sources]
+    if len(sources) != 1:
+        return None
+    entity, column = sources[0].split(".")
+    return int(entities[entity].get_column(column).n_unique())
+
+
 def measured_risk(
     released: pl.DataFrame,
     contract: TableContract,
@@ -51,24 +63,30 @@ def measured_risk(
     subject: str,
     population: pl.DataFrame | None,
     cut_off: date,
+    people: int | None = None,
 ) -> dict[str, Any]:
     """`threshold`, `prosecutor`, `marketer` and `sample_unique_share` (see `assess_risk`); with a population `linkage`,
-    too."""
+    too. With a population, or a number of `people` whom the release is a sample of, `population_uniqueness`."""
     risk = assess_risk(released, dataset.privacy.class_columns, subject=subject)
     figures: dict[str, Any] = {
         name: risk[name] for name in ("threshold", "prosecutor", "marketer", "sample_unique_share")
     }
     if population is not None:
+        if "jurisdiction" in dataset.privacy.exact:
+            released = released.filter(pl.col("jurisdiction") == JURISDICTION)
         figures["linkage"] = _linkage(released, dataset, subject, population, cut_off)
+        people = int(population.get_column(COUNT).sum())
+    if people is not None and released.height:
+        # A release may hold people who have left the records since.
+        size = max(people, released.get_column(subject).n_unique())
+        sampled = assess_risk(released, dataset.privacy.class_columns, subject=subject, population=size)
+        figures["population_uniqueness"] = sampled["population_uniqueness"]
     return figures
 
 
 def _linkage(
     released: pl.DataFrame, dataset: Microdata, subject: str, population: pl.DataFrame, cut_off: date
 ) -> dict[str, Any]:
-    exact = dataset.privacy.exact
-    if "jurisdiction" in exact:
-        released = released.filter(pl.col("jurisdiction") == JURISDICTION)
     specifications = dataset.privacy.quasi_identifiers
     shared = [name for name in ATTRIBUTES if name in specifications]
     born = population.filter(pl.col("birth_month").is_not_null()).with_columns(

@@ -21,7 +21,7 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.contracts.base import TableContract
-from merajut_assets.policies.levels import REGIONS, protection_levels
+from merajut_assets.policies.levels import REGIONS, level_of, protection_levels
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy
 from merajut_assets.privacy.hierarchy import ANY, read_hierarchy
 from merajut_assets.privacy.policy import Policy, QuasiIdentifier, Sensitive
@@ -89,7 +89,7 @@ def privacy_page(
 
 def _policy(contract: TableContract, policy: StakeholderPolicy, dataset: Microdata) -> str:
     privacy = dataset.privacy
-    name = protection_levels().needed(contract, policy.consent_purpose)
+    name = level_of(policy, contract)
     level = protection_levels().levels[name]
     left_out = f"at most {_share(privacy.suppression_limit)}"
     if privacy.repeated_suppression_limit is not None:
@@ -202,12 +202,15 @@ def _risk(dataset: Microdata, facts: Facts) -> str:
     }
     note = ""
     if "risk_linkage_share_right" in facts:
+        shown["linkage.highest"] = "Journalist, highest"
         shown["linkage.share_right"] = "Linkage: children guessed right"
         shown["linkage.within_class"] = "Linkage, presence known: 1 / k in a class"
         note = (
             f"\n\nWe read the requirements' “< {_share(REQUIRED_RISK)}” as the share of children whom one guesses "
             "right who looks each up in the population by district, sex and birth month: our interpretation."
         )
+    if (fraction := facts.get("risk_population_uniqueness_sampling_fraction")) is not None:
+        shown["population_uniqueness.dankar"] = f"Unique in the population, of which this is {_share(fraction)}"
     limits = dataset.risk_limits
     rows = [
         (words, _share(facts.get(f"risk_{name.replace('.', '_')}")), _share(limits[name]) if name in limits else "–")

@@ -32,9 +32,10 @@ from merajut_assets.privacy.utility import utility_report
 from merajut_assets.privacy.verify import check, verify
 from merajut_assets.protected.care import reporting_dates
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY, UsableRows, usable_rows
-from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk
+from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk, people_known
 from merajut_assets.protected.memory import Memory
 from merajut_assets.protected.origins import with_origins
+from merajut_assets.protected.reference import distributions
 from merajut_assets.protected.summaries import summary_of
 from merajut_assets.protected.summary import CONTRIBUTIONS, CONTRIBUTOR
 
@@ -51,8 +52,6 @@ UTILITY_REPORT = "utility_report"
 SHARE_UNIT = "ratio"
 # Sums of one person's parts are compared between releases at this many digits: their order is not fixed.
 CONTRIBUTION_DIGITS = 6
-# Figures of the verifier that compare distributions.
-DISTANCES = frozenset({"t_equal", "t_ordered", "t_hierarchical"})
 # Whatever a policy forgets, a column of these classes leaves only generalised (quasi-identifiers) or never.
 _NEVER_RELEASED = (PrivacyClass.DIRECT_IDENTIFIER, PrivacyClass.FREE_TEXT)
 
@@ -67,13 +66,15 @@ class ProtectedResult:
 
     `contributions`, of figures about groups: who stands behind each published figure, under keyed digests
     (see `contributions_of`). `classes`, of rows about children: what later releases must know of this one (see
-    `Memory.remembered`). Neither is ever part of what is released."""
+    `Memory.remembered`). `distributions`, of rows about persons: what their classes were compared with (see
+    `reference`). None of them is ever part of what is released."""
 
     frame: pl.DataFrame
     report: dict[str, Any]
     excluded: dict[str, dict[str, int]] = field(default_factory=dict)
     contributions: pl.DataFrame | None = None
     classes: pl.DataFrame | None = None
+    distributions: pl.DataFrame | None = None
 
 
 def entities_of(contract: TableContract) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def protect(
     if isinstance(dataset, Microdata):
         frame, report, classes, reference = _microdata(contract, dataset.privacy, summary, pseudonym_key, memory)
         population = entities.get(POPULATION_ENTITY) if is_looked_up(contract) else None
-        report["risk"] = _within_limits(contract, dataset, frame, population, cut_off)
+        report["risk"] = _within_limits(contract, dataset, frame, population, cut_off, people_known(contract, people))
     elif isinstance(dataset, Aggregate):
         frame, report, contributions = _aggregate(contract, dataset, summary, pseudonym_key, published)
     else:
@@ -137,7 +138,10 @@ def protect(
     # k and l as published are the verifier's, not those of the code that is verified.
     measured = ("k", "l", "t_equal", "t_ordered", "t_hierarchical")
     report.update({name: evidence.facts[name] for name in measured if evidence.facts.get(name)})
-    return ProtectedResult(frame, report, usable.excluded, contributions, classes)
+    counts = None
+    if isinstance(dataset, Microdata) and reference is not None:
+        counts = distributions(reference, dataset.privacy)
+    return ProtectedResult(frame, report, usable.excluded, contributions, classes, counts)
 
 
 def usable_for(
@@ -238,7 +242,8 @@ def _solvable(
     """The release of `frame`, the rows it was made from, and how many parts by the exact columns are left out.
 
     Parts never share a class, so that each stands for itself: one that has no solution (too few
-    children, or a column that it does not tell) is withheld whole, and the others are released.
+    children, or a column that it does not tell) is withheld whole, and the others are released. Raises PrivacyRefused
+    when there is no such part, or when together they have no solution: distributions are compared with those of all.
     """
     whole = anonymise(frame, policy, history=history)
     if whole.frame is not None:
@@ -248,14 +253,22 @@ def _solvable(
     if not kept:
         raise PrivacyRefused(f"{contract.identifier} cannot be released: {_reason(whole)}")
     basis = pl.concat(kept)
-    return anonymise(basis, policy, history=history), basis, len(parts) - len(kept)
+    release = anonymise(basis, policy, history=history)
+    if release.frame is None:
+        raise PrivacyRefused(f"{contract.identifier} cannot be released: {_reason(release)}")
+    return release, basis, len(parts) - len(kept)
 
 
 def _within_limits(
-    contract: TableContract, dataset: Microdata, frame: pl.DataFrame, population: pl.DataFrame | None, cut_off: date
+    contract: TableContract,
+    dataset: Microdata,
+    frame: pl.DataFrame,
+    population: pl.DataFrame | None,
+    cut_off: date,
+    people: int | None,
 ) -> dict[str, Any]:
     """The measured risk. Raises PrivacyRefused when a figure is above what the policy allows."""
-    risk = measured_risk(frame, contract, dataset, subject_column(contract), population, cut_off)
+    risk = measured_risk(frame, contract, dataset, subject_column(contract), population, cut_off, people)
     if broken := exceeds(risk, dataset.risk_limits):
         raise PrivacyRefused(f"{contract.identifier} is not released: {'; '.join(broken)}")
     return risk
@@ -487,8 +500,8 @@ def examine(
 ) -> Evidence:
     """What `frame` protects, told by the verifier's own code path, against what the policy requires.
 
-    `reference`: the rows from before anonymising, with which distributions are compared. Without it they are
-    compared with those published, from which the former differ by the share of suppressed rows at most.
+    `reference`: the sensitive columns of the rows from before anonymising, with which distributions are compared,
+    exactly. Without it they are compared with the rows of `frame` itself, as if nothing had been left out.
     """
     extra = sorted(set(frame.columns) - {column.name for column in contract.columns})
     if extra:
@@ -510,11 +523,7 @@ def _examine_microdata(
     # Were the origin told of single rows, it would part them; the verifier must notice.
     visible = [*privacy.class_columns, DATA_ORIGIN]
     facts = verify(frame, visible, asked.sensitive, reference=reference, k=privacy.k, **options)
-    thresholds = dict(asked.thresholds)
-    if reference is None:
-        for figure in DISTANCES & thresholds.keys():
-            thresholds[figure] = {name: t + privacy.largest_suppression_limit for name, t in thresholds[figure].items()}
-    return Evidence(facts, tuple(check(facts, thresholds)))
+    return Evidence(facts, tuple(check(facts, asked.thresholds)))
 
 
 def _examine_aggregate(frame: pl.DataFrame, contract: TableContract, dataset: Aggregate) -> Evidence:

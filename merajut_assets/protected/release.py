@@ -27,6 +27,8 @@ from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import DATA_ORIGIN, Subject, TableContract
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy
 from merajut_assets.privacy.history import least_values
+from merajut_assets.privacy.joined import Published
+from merajut_assets.privacy.requirements import judge_join
 from merajut_assets.protected.contributors import (
     contributor_key,
     contributors_table,
@@ -49,11 +51,19 @@ from merajut_assets.protected.pipeline import (
     protect,
     subject_column,
 )
+from merajut_assets.protected.reference import (
+    distributions_table,
+    has_distributions,
+    remember_distributions,
+    remembered_reference,
+)
 from resources.facts import Fact
 from resources.lake import Lake
 from resources.lakehouse import Lakehouse
 
 RELEASE = "release"
+# What every dataset's pseudonym is called where datasets are joined.
+_JOINED = "pseudonym"
 
 
 class ReleaseChanged(PrivacyRefused):
@@ -73,9 +83,13 @@ def table_of(contract: TableContract) -> str:
     return "/".join(contract.asset_key)
 
 
+def _is_stored(lake: Lake, table: str, release: str) -> bool:
+    return lake.version(table) is not None and {RELEASE: release} in lake.partitions(table)
+
+
 def stored_release(lake: Lake, table: str, release: str) -> StoredRelease | None:
     """What is stored of a release, or None."""
-    if lake.version(table) is None or {RELEASE: release} not in lake.partitions(table):
+    if not _is_stored(lake, table, release):
         return None
     rewritten = False
     for commit in lake.history(table):
@@ -166,6 +180,8 @@ def _release_dataset(
     }
     if result.contributions is not None:
         remember(lakehouse.lake, contract, release, result.contributions)
+    if result.distributions is not None and has_distributions(policy, contract.name):
+        remember_distributions(lakehouse.lake, contract, release, result.distributions)
     lakehouse.lake.overwrite(table, result.frame, partition={RELEASE: release}, facts=facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=result.frame.height, k=facts.get("k"))
     return facts, True
@@ -270,7 +286,8 @@ def pseudonym_key(
     lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str
 ) -> bytes | None:
     """The key of the stakeholder's pseudonyms for the period, or of an aggregate's contributors for good. It differs
-    per dataset, because datasets of one stakeholder are not verified on their join."""
+    per dataset: the datasets of one stakeholder are made each by itself, and would not hold on their join, on which
+    they are verified wherever pseudonyms are the same."""
     if isinstance(policy.datasets[contract.name], Aggregate):
         return contributor_key(lakehouse, contract)
     if not isinstance(policy.datasets[contract.name], Microdata):
@@ -322,12 +339,31 @@ def examine_stored(lakehouse: Lakehouse, contract: TableContract, policy: Stakeh
     and of rows about children also about all releases together."""
     dataset = policy.datasets[contract.name]
     stored = read_release(lakehouse, contract, release, "check")
-    evidence = examine(stored, contract, dataset)
+    evidence = examine_rows(lakehouse, contract, policy, release, stored)
     if isinstance(dataset, Aggregate):
         return _with_differences(evidence, lakehouse, contract, dataset)
+    if isinstance(dataset, Microdata):
+        evidence = _with_join(evidence, lakehouse, contract, policy, stored, release)
     if isinstance(dataset, Microdata) and is_child_level(contract, policy):
         return _with_candidates(evidence, lakehouse, contract, dataset, stored, release)
     return evidence
+
+
+def examine_rows(
+    lakehouse: Lakehouse, contract: TableContract, policy: StakeholderPolicy, release: str, rows: pl.DataFrame
+) -> Evidence:
+    """The verifier's evidence about `rows` of a release by themselves, beside the distributions kept with it."""
+    if not has_distributions(policy, contract.name):
+        return examine(rows, contract, policy.datasets[contract.name])
+    reference = remembered_reference(lakehouse, contract, release, rows)
+    evidence = examine(rows, contract, policy.datasets[contract.name], reference)
+    if reference is not None:
+        return evidence
+    lost = (
+        "how its sensitive values were distributed before anonymising is not remembered; restore table "
+        f"{distributions_table(contract)} from a backup"
+    )
+    return Evidence(evidence.facts, (*evidence.violations, lost))
 
 
 def _with_differences(
@@ -339,6 +375,39 @@ def _with_differences(
     small = small_differences(published, contract.key, dataset.k)
     found = [f"{small} figure(s) differ between releases in fewer than {dataset.k}"] if small else []
     return Evidence({**evidence.facts, "small_differences": small}, (*evidence.violations, *found))
+
+
+def _with_join(
+    evidence: Evidence,
+    lakehouse: Lakehouse,
+    contract: TableContract,
+    policy: StakeholderPolicy,
+    stored: pl.DataFrame,
+    release: str,
+) -> Evidence:
+    """The evidence with that about the join with the stakeholder's other rows about persons, where these share
+    pseudonyms, whatever the keys were meant to be: whoever gets both tables can link them."""
+    own = stored.get_column(subject_column(contract))
+    tables = [_published(contract, policy, stored)]
+    for name in policy.microdata:
+        other = registry.protected_dataset(policy.stakeholder, name)
+        if name == contract.name or not _is_stored(lakehouse.lake, table_of(other), release):
+            continue
+        table = _published(other, policy, read_release(lakehouse, other, release, "check of the join"))
+        if own.is_in(table.frame.get_column(_JOINED).implode()).any():
+            tables.append(table)
+    if len(tables) == 1:
+        return evidence
+    verdict = judge_join(tables, _JOINED, max(policy.microdata[table.name].privacy.k for table in tables))
+    facts = {"joined_datasets": len(tables), "joined_k": verdict.facts["k"], "joined_l": verdict.facts["l"]}
+    return Evidence({**evidence.facts, **facts}, (*evidence.violations, *verdict.broken))
+
+
+def _published(contract: TableContract, policy: StakeholderPolicy, rows: pl.DataFrame) -> Published:
+    """Rows about persons as one reads them who joins them with others, under one name of the pseudonym."""
+    privacy = policy.microdata[contract.name].privacy
+    renamed = rows.rename({subject_column(contract): _JOINED})
+    return Published(contract.name, renamed, privacy.class_columns, least_values(privacy))
 
 
 def _with_candidates(

@@ -18,8 +18,9 @@ import polars as pl
 
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import DATA_ORIGIN, TableContract
+from merajut_assets.policies.levels import protection_levels
 from merajut_assets.policies.stakeholder import StakeholderPolicy, Statistic, overall_policy
-from merajut_assets.privacy.dp import protection
+from merajut_assets.privacy.dp import DELTA, protection
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
 from merajut_assets.protected.origins import all_origins, with_origins
 from merajut_assets.protected.pipeline import Evidence, conforming
@@ -111,6 +112,7 @@ def _draw_and_store(
         "cut_off": manifest.cut_off.isoformat(),
         "charge": charge,
         "epsilon": epsilon,
+        "delta": DELTA,
         "rows": figures.height,
         "withheld": int(figures.get_column("is_withheld").sum()),
         "useful_relative_error": USEFUL_RELATIVE_ERROR,
@@ -133,6 +135,7 @@ def _charge(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str, release:
             name,
             category,
             epsilon,
+            DELTA,
             limit_per_release=budget.epsilon_per_release,
             limit_per_year=budget.epsilon_per_year,
             limit_of_all_per_year=overall_policy().epsilon_per_year,
@@ -158,7 +161,20 @@ def examine_stored(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str, r
         {entity: lakehouse.read_conformed(entity, release, table_of(contract)) for entity in reference},
     )
     charge = lakehouse.ledger.committed(policy.stakeholder, release, name)
-    return examine_figures(figures, contract, policy.statistics[name], keys, policy.epsilon(name), charge)
+    evidence = examine_figures(figures, contract, policy.statistics[name], keys, policy.epsilon(name), charge)
+    return _with_delta(evidence, lakehouse.ledger, policy, release)
+
+
+def _with_delta(evidence: Evidence, ledger: PrivacyLedger, policy: StakeholderPolicy, release: str) -> Evidence:
+    """The evidence with δ, as booked for all the stakeholder's statistics of the release, beside what its protection
+    level allows."""
+    level = policy.protection_level
+    spent, limit = ledger.spent(policy.stakeholder, release=release).delta, protection_levels().levels[level].delta
+    found = (
+        [f"δ of the release is {spent:g}, and the protection level {level} allows {limit:g}"] if spent > limit else []
+    )
+    facts = {**evidence.facts, "delta_of_release": spent, "delta_limit": limit}
+    return Evidence(facts, (*evidence.violations, *found))
 
 
 def examine_figures(

@@ -57,7 +57,7 @@ def test_everything_declared_is_in_the_register_once(entries: dict[str, Processi
     for policy in stakeholder_policies().values():
         declared |= {f"statistics/{policy.stakeholder}/{name}" for name in policy.statistics}
         declared.add(f"published/{policy.stakeholder}")
-    beside = ("quarantine/", "contributors/")
+    beside = ("quarantine/", "contributors/", "distributions/")
     assert {name for name in entries if not name.startswith(beside)} == declared
     assert len(processing_register(DISPUTE_WINDOW_DAYS)) == len(entries)
     assert gaps(entries.values()) == []
@@ -209,8 +209,9 @@ def test_a_table_that_no_asset_makes_is_found(small: SmallLake, graph: Any) -> N
     with dg.DagsterInstance.ephemeral() as instance:
         inventory = dataset_inventory(graph, instance, {})
     assert unknown_tables(small.lakehouse, inventory) == []
-    # Of figures about groups it is remembered who stood behind them.
+    # Of figures about groups it is remembered who stood behind them, of rows what they are compared with.
     small.lakehouse.lake.overwrite("contributors/government/staff_summary", pl.DataFrame({"a": [1]}))
+    small.lakehouse.lake.overwrite("distributions/academia/research_child", pl.DataFrame({"a": [1]}))
     assert unknown_tables(small.lakehouse, inventory) == []
     assert unregistered(small.lakehouse, processing_register(DISPUTE_WINDOW_DAYS)) == []
     small.lakehouse.lake.overwrite("conformed/children", pl.DataFrame({"a": [1]}))

@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 
 from merajut_assets.contracts import registry
-from merajut_assets.contracts.base import TableContract
-from merajut_assets.policies.levels import Levels, budget_problems, level_problems, protection_levels
+from merajut_assets.contracts.base import PrivacyClass, TableContract
+from merajut_assets.policies.levels import (
+    Levels,
+    budget_problems,
+    is_close,
+    level_of,
+    level_problems,
+    protection_levels,
+)
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.privacy.policy import Policy
 
@@ -76,6 +83,63 @@ def test_rows_about_children_for_analytics_need_the_maximum() -> None:
     problems = " ".join(level_problems(other, contract))
     assert "k of at least 50" in problems
     assert "3 quasi-identifiers at most" in problems
+
+
+def test_a_stated_level_that_is_not_kept_is_named() -> None:
+    """It was a label kept by hand: `high` beside k = 5 went into every publication unnoticed."""
+    stated = stakeholder_policies()["government"].model_copy(update={"protection_level": "high"})
+    summary, incidents = (of("government", name)[1] for name in ("child_summary", "incident_summary"))
+    problems = " ".join(level_problems(stated, summary))
+    assert "k of at least 10, not 5" in problems
+    assert "region_code no finer than province" in problems
+    assert list(level_problems(stated, incidents)) == ["needs the protection level high: k of at least 10, not 5"]
+
+
+def test_a_stated_level_below_what_a_dataset_needs_is_named() -> None:
+    """A publication would call itself less protected than it must be, and its statistics would be judged so."""
+    policy, contract = of("academia", "research_child")
+    problems = list(level_problems(policy.model_copy(update={"protection_level": "standard"}), contract))
+    assert problems == ["needs the protection level high: its stakeholder's policy states standard"]
+    assert level_of(policy, contract) == "high"
+
+
+def test_columns_about_time_and_place_must_be_close_without_being_named() -> None:
+    """The requirements ask for t-closeness of geographic, demographic and temporal distributions; a list of names
+    would forget the next such column."""
+    close = {
+        (contract.name, column.name)
+        for contract in registry.tables("protected").values()
+        for column in contract.columns
+        if column.privacy is PrivacyClass.SENSITIVE
+        and column.name not in protection_levels().close
+        and is_close(column)
+    }
+    assert close == {("child_summary", "months_in_care"), ("child_summary", "reviews_on_time")}
+    known = [
+        hierarchy
+        for contract in registry.tables("conformed").values()
+        for hierarchy in {column.hierarchy for column in contract.columns}
+    ]
+    assert set(protection_levels().close_hierarchies) <= set(known)
+    policy, contract = of("government", "child_summary")
+    rules = {name: {"l_diversity": {"l": 2}} for name in policy.microdata["child_summary"].privacy.sensitive}
+    problems = " ".join(level_problems(changed(policy, "child_summary", sensitive=rules), contract))
+    assert "for the sensitive column months_in_care" in problems
+    assert "for the sensitive column reviews_on_time" in problems
+    assert "t-closeness of 0.6 or less for the sensitive column placements" not in problems
+
+
+def test_an_ordered_distance_has_a_limit_of_its_own() -> None:
+    """0.6 by the ordered distance is kept by nearly every class: one at the end of evenly filled ranks has 0.5."""
+    policy, contract = of("government", "child_summary")
+    order = ["0-11", "12-35", "36-59", "60-95", "96+"]
+    sensitive = policy.microdata["child_summary"].privacy.model_dump(exclude_none=True)["sensitive"]
+    sensitive["months_in_care"]["t_closeness"] = {"kind": "ordered", "t": 0.6, "order": order}
+    problems = list(level_problems(changed(policy, "child_summary", sensitive=sensitive), contract))
+    limit = protection_levels().levels["standard"].t_ordered
+    assert problems == [
+        f"needs the protection level standard: t-closeness of {limit:g} or less for the sensitive column months_in_care"
+    ]
 
 
 def test_a_budget_above_the_level_is_named() -> None:

@@ -51,6 +51,18 @@ def test_whatever_is_missing_is_named_with_its_place() -> None:
         assert f"but not {place}" in problem
 
 
+def test_every_dataset_of_rows_has_limits_of_risk() -> None:
+    """The requirement on the risk is about all anonymised datasets; three of five once had no limit at all."""
+    contracts, summaries = _contracts(), registered_summaries()
+    for stakeholder, name, limits, missing in (
+        ("business", "donor_segment", {}, "prosecutor.highest"),
+        ("academia", "research_child", {"prosecutor.highest": 0.1}, "linkage.share_right"),
+    ):
+        dataset = stakeholder_policies()[stakeholder].microdata[name].model_copy(update={"risk_limits": limits})
+        (problem,) = dataset_problems(_policies(stakeholder, **{name: dataset}), contracts, summaries)
+        assert problem.startswith(f"{stakeholder}.{name} has rows about persons and no limit of risk for {missing}")
+
+
 def test_definitions_do_not_load_when_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         consistency, "registered_summaries", lambda: registered_summaries() - {("government", "region")}

@@ -162,6 +162,26 @@ def test_the_reading_of_the_requirement_is_told_where_it_is_shown(lakehouse: Lak
 
 
 @pytest.mark.parametrize(("policy", "name"), MICRODATA, ids=lambda value: getattr(value, "stakeholder", value))
+def test_the_population_behind_a_release_is_told(
+    lakehouse: Lakehouse, entities: dict[str, pl.DataFrame], policy: StakeholderPolicy, name: str
+) -> None:
+    """Children are looked up among all inhabitants; of others there is no such table, but it is known of how many
+    people there are records. What a row's owner risks among them was measured by commands alone."""
+    contract, facts, page = _page_of(lakehouse, policy, name)
+    risk = _cells(page["risk"])
+    (told,) = (row for row in risk if row.startswith("Unique in the population"))
+    assert risk[told][0] == "0 %"
+    entity, column = contract.column(contract.key[0]).sources[0].split(".")
+    people = entities[entity].get_column(column).n_unique()
+    is_child = "risk_linkage_highest" in facts
+    size = entities["population"].get_column("inhabitants").sum() if is_child else people
+    assert facts["risk_population_uniqueness_population"] == size
+    assert is_child == ("Journalist, highest" in risk)
+    if not is_child:
+        assert facts["risk_population_uniqueness_sampling_fraction"] == pytest.approx(facts["rows"] / people)
+
+
+@pytest.mark.parametrize(("policy", "name"), MICRODATA, ids=lambda value: getattr(value, "stakeholder", value))
 def test_no_value_of_a_row_is_on_a_page(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str) -> None:
     """Metadata is kept in the event log in clear, while the table is encrypted: rows whose values all have other names
     must have the same page."""

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import LegalBasis, TableContract
 from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy, stakeholder_policies
-from merajut_assets.privacy.policy import DataError
+from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.pseudonym import pseudonyms
 from merajut_assets.privacy.verify import verify
+from merajut_assets.protected import pipeline
 from merajut_assets.protected.pipeline import (
     PrivacyRefused,
     ProtectedResult,
@@ -234,6 +235,29 @@ def test_a_sensitive_column_without_variety_is_found_by_the_last_gate(entities: 
     )
     evidence = examine(frame, contract, policy.datasets["research_child"])
     assert any(violation.startswith("l of diagnosis_group = 3 is not reached") for violation in evidence.violations)
+
+
+def test_parts_that_differ_too_much_from_each_other_are_refused() -> None:
+    """Each part is as even as can be by itself, and no class of it is close to both together: the release once ended
+    in an assertion instead of a reason."""
+    contract, _ = _of("government", "child_summary")
+    policy = Policy.model_validate(
+        {
+            "quasi_identifiers": {"sex": {"prefix": [1, 0]}},
+            "sensitive": {"reason_for_care": {"t_closeness": {"t": 0.4}}},
+            "exact": ["jurisdiction"],
+            "k": 2,
+        }
+    )
+    frame = pl.DataFrame(
+        {
+            "jurisdiction": ["ID"] * 10 + ["GB"] * 10,
+            "sex": ["F"] * 20,
+            "reason_for_care": ["a", "b"] * 5 + ["c", "d"] * 5,
+        }
+    )
+    with pytest.raises(PrivacyRefused, match="t_closeness of reason_for_care"):
+        pipeline._solvable(contract, frame, policy, None)
 
 
 def test_a_withheld_figure_that_is_shown_is_found(entities: dict[str, pl.DataFrame]) -> None:

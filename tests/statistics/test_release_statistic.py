@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from merajut_assets.policies.levels import protection_levels
 from merajut_assets.policies.stakeholder import (
     Overall,
     epsilon_of_all_per_release,
@@ -110,6 +111,25 @@ def test_a_crash_between_store_and_commit_is_made_good_without_a_new_draw(
     assert _rows(lakehouse).equals(figures)
     assert examine_stored(lakehouse, POLICY, NAME, RELEASE).is_safe
     assert _spent_in_year(lakehouse) == pytest.approx(EPSILON)
+
+
+def test_delta_is_stated_and_held_against_the_level(lakehouse: Lakehouse) -> None:
+    """δ stood in the protection levels and was read nowhere: noise that holds but for a share of cases would have
+    passed for noise that always holds."""
+    assert release_statistic(lakehouse, POLICY, NAME, RELEASE)["delta"] == 0
+    evidence = examine_stored(lakehouse, POLICY, NAME, RELEASE)
+    limit = protection_levels().levels[POLICY.protection_level].delta
+    assert (evidence.facts["delta_of_release"], evidence.facts["delta_limit"]) == (0, limit)
+    assert evidence.is_safe
+    much = {
+        "limit_per_release": 1.0,
+        "limit_per_year": 1.0,
+        "delta_limit_per_release": 1.0,
+        "delta_limit_per_year": 1.0,
+    }
+    lakehouse.ledger.charge(STAKEHOLDER, RELEASE, "approximate", "research", 0.01, 2 * limit, **much)
+    violations = examine_stored(lakehouse, POLICY, NAME, RELEASE).violations
+    assert any(violation.startswith("δ of the release is") for violation in violations)
 
 
 def test_an_exhausted_budget_is_a_clear_refusal(lakehouse: Lakehouse) -> None:
