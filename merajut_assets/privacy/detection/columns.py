@@ -1,0 +1,269 @@
+"""What the columns of a table are taken for, and how sure that is.
+
+Belongs here: weighing evidence about a column. Does not belong here: what a kind looks like (`kinds`), and where in a
+text something stands (`text`).
+
+A column is weighed for each kind by three explanations of its distinct values (repeating one proves nothing):
+
+    it is of the kind          prior: 0.95 where the name of the column says so, else 0.03
+    it is not, and some of its values have the structure by chance
+    it is not, and is another numbering that has the same structure (`Kind.lookalikes`)
+
+Of the values that have the shape of the kind (16 digits), the share v is valid (a region, a date). By chance the share q
+would be (`Kind.chance`). The likelihood ratio of v against q over n such values is exp(n · KL(v ‖ q)), with the
+Kullback-Leibler divergence of two yes-or-no variables; v ≤ q is no evidence. The posterior probability of the first
+explanation is the confidence. Hence one valid NIK says something, twenty say nearly everything, and a thousand random
+numbers of 16 digits, of which a few are valid, say nothing; ten digits that any number could have are a bank account
+only where the column is called so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from re import findall
+
+import polars as pl
+
+from merajut_assets.privacy.detection.kinds import DEFAULT_KINDS, Form, Kind, Verdict, chosen
+from merajut_assets.privacy.detection.reference import Reference
+from merajut_assets.privacy.detection.text import find_in_text
+
+SURE = 0.9
+WORTH_A_LOOK = 0.5
+_PRIOR_NAMED = 0.95
+_PRIOR = 0.03
+# Beyond this, one in e^30, the model is less certain than the figure.
+_MOST_EVIDENCE = 30.0
+# A remark with a number in it is rare and matters nevertheless.
+_LEAST_SHARE_WITHIN = 0.001
+
+DETECTED = {
+    "column": pl.String,
+    "kind": pl.String,
+    "within_text": pl.Boolean,
+    "values": pl.UInt32,
+    "matching": pl.UInt32,
+    "share": pl.Float64,
+    "confidence": pl.Float64,
+    "verdict": pl.String,
+    "advice": pl.String,
+}
+
+# Digits, and what people put between them; but not days, decimal fractions and amounts with marks between thousands.
+_NUMBER = r"^[+(]?\d[\d \-./()]{3,24}$"
+_NO_IDENTIFIER = (
+    r"^(?:\d{1,2}[\-./ ]\d{1,2}[\-./ ]\d{4}|\d{4}[\-./ ]\d{1,2}[\-./ ]\d{1,2}"
+    r"|(?:0|[1-9]\d{0,2})\.\d+|[1-9]\d{0,2}(?:\.\d{3})+)$"
+)
+_MARKS = [" ", "-", ".", "/", "(", ")", "+"]
+_MARKS_OF_NAMES = [".", ",", "-"]
+_WITHIN = r"\d[ .\-]?\d[ .\-]?\d[ .\-]?\d[ .\-]?\d|@|\p{L}+[ .]\p{L}"
+
+
+@dataclass(frozen=True)
+class _Finding:
+    kind: Kind
+    is_within: bool
+    rows: int
+    share: float
+    confidence: float
+
+    @property
+    def verdict(self) -> Verdict:
+        least = _LEAST_SHARE_WITHIN if self.is_within else self.kind.least_share
+        return self.kind.verdict if self.confidence >= SURE and self.share >= least else Verdict.NONE
+
+
+def detect_columns(
+    frame: pl.DataFrame, reference: Reference, kinds: tuple[str, ...] = DEFAULT_KINDS
+) -> pl.DataFrame:
+    """What each column of `frame` holds: a row per column and kind found, with the columns of `DETECTED`.
+
+    `values` counts the rows that are not empty, `matching` those that are of the kind as a whole or, `within_text`,
+    hold it inside a longer text; `share` is their quotient. `verdict` is that of the kind where `confidence` is at least
+    `SURE` and the share is large enough, else "none". A column in which nothing was found has one row without
+    a kind. Text and whole numbers are judged; days, truth values, fractions and what has an inner structure are none
+    of the kinds.
+
+    UnknownKind: one of `kinds` is not among `KINDS`."""
+    wanted = chosen(kinds)
+    rows: list[dict[str, object]] = []
+    for column in frame:
+        values = _as_text(column)
+        found = [] if values is None else _found(values, column.name, wanted, reference)
+        rows += [_row(column.name, column.len() - column.null_count(), finding) for finding in found or [None]]
+    return pl.DataFrame(rows, schema=DETECTED)
+
+
+def _row(column: str, values: int, finding: _Finding | None) -> dict[str, object]:
+    row: dict[str, object] = {"column": column, "values": values, "verdict": Verdict.NONE.value, "advice": "nothing"}
+    if finding is None:
+        return {**dict.fromkeys(DETECTED), **row}
+    return {
+        **row,
+        "kind": finding.kind.name,
+        "within_text": finding.is_within,
+        "matching": finding.rows,
+        "share": round(finding.share, 4),
+        "confidence": round(finding.confidence, 4),
+        "verdict": finding.verdict.value,
+        "advice": _advice(finding),
+    }
+
+
+def _advice(finding: _Finding) -> str:
+    if finding.verdict is Verdict.NONE:
+        return "look at it"
+    if finding.verdict is Verdict.QUASI_IDENTIFIER:
+        return "generalise it before it is released"
+    if finding.is_within:
+        return "treat it as free text: encrypt it and do not release it"
+    return "encrypt or drop it; do not release it"
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────
+
+
+def _as_text(column: pl.Series) -> pl.Series | None:
+    """The values as text; None when no value of the type is of any kind."""
+    if column.dtype.is_float():
+        # A spreadsheet turns numbers with empty cells between them into fractions.
+        whole = column.drop_nans().cast(pl.Int64, strict=False)
+        return whole.cast(pl.String) if whole.len() and (whole.cast(pl.Float64) == column.drop_nans()).all() else None
+    if column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
+    return None
+
+
+def _distinct(values: pl.Series) -> pl.DataFrame:
+    """`text` (without outer blanks), `rows` that hold it, and whether it is written as a number."""
+    stripped = values.drop_nulls().str.strip_chars().alias("text")
+    counted = stripped.value_counts(name="rows").filter(pl.col("text") != "")
+    text = pl.col("text")
+    return counted.with_columns((text.str.contains(_NUMBER) & ~text.str.contains(_NO_IDENTIFIER)).alias("is_number"))
+
+
+def _of_form(distinct: pl.DataFrame, form: Form) -> pl.DataFrame:
+    text = pl.col("text")
+    if form is Form.NUMBER:
+        digits = text.str.replace_many(_MARKS, "").alias("digits")
+        numbers = distinct.filter("is_number").select("text", "rows", digits)
+        return numbers.with_columns(pl.col("digits").str.len_bytes().alias("length"))
+    words = text.str.to_lowercase().str.replace_many(_MARKS_OF_NAMES, " ")
+    return distinct.filter(~pl.col("is_number")).select(
+        "text", "rows", pl.concat_str(pl.lit(" "), words, pl.lit(" ")).alias("words")
+    )
+
+
+# ── evidence ─────────────────────────────────────────────────────────────────────────────
+
+
+def _found(values: pl.Series, name: str, kinds: Sequence[Kind], reference: Reference) -> list[_Finding]:
+    distinct = _distinct(values)
+    filled = int(distinct["rows"].sum())
+    if not filled:
+        return []
+    whole: list[_Finding] = []
+    searchable = distinct.filter(~pl.col("is_number")).select("text", "rows")
+    for form in Form:
+        of_form = _of_form(distinct, form)
+        candidates = [kind for kind in kinds if kind.form is form]
+        if of_form.is_empty() or not candidates:
+            continue
+        judged = of_form.select("rows", *(expression for kind in candidates for expression in _judged(kind, reference)))
+        found = sorted(
+            _whole(judged, candidates, name, filled, reference), key=lambda one: one.confidence * one.share, reverse=True
+        )
+        kept, explained = _apart(judged, found, filled)
+        whole += kept
+        if form is Form.TEXT:
+            searchable = of_form.filter(~explained).select("text", "rows")
+    left = [kind for kind in kinds if all(finding.kind != kind for finding in whole)]
+    within = _within(searchable, left, name, filled, reference)
+    return sorted([*whole, *within], key=lambda one: one.confidence * one.share, reverse=True)
+
+
+def _judged(kind: Kind, reference: Reference) -> Iterator[pl.Expr]:
+    shape, valid = kind.has_shape(reference), kind.is_valid(reference)
+    # What has not the shape need not be judged, and could not be read as a date.
+    yield (pl.col("rows").is_not_null() & shape).fill_null(False).alias(f"{kind.name}.shape")
+    yield (pl.col("rows").is_not_null() & shape & valid).fill_null(False).alias(f"{kind.name}.valid")
+
+
+def _whole(
+    judged: pl.DataFrame, kinds: Sequence[Kind], name: str, filled: int, reference: Reference
+) -> Iterator[_Finding]:
+    for kind in kinds:
+        valid = judged[f"{kind.name}.valid"]
+        matching = int(judged["rows"].filter(valid).sum())
+        if not matching:
+            continue
+        prior = _prior(kind, name)
+        shaped = int(judged[f"{kind.name}.shape"].sum())
+        sure = _confidence(shaped, int(valid.sum()), kind.chance(reference), kind.lookalikes, prior)
+        if sure >= WORTH_A_LOOK:
+            yield _Finding(kind, False, matching, matching / filled, sure)
+
+
+def _apart(judged: pl.DataFrame, found: Sequence[_Finding], filled: int) -> tuple[list[_Finding], pl.Series]:
+    """The findings that explain enough values which no better one explains, and which values are explained by any
+    but names and addresses: those may hold something else besides."""
+    kept: list[_Finding] = []
+    taken = closed = pl.repeat(False, judged.height, dtype=pl.Boolean, eager=True)
+    for finding in found:
+        own = judged[f"{finding.kind.name}.valid"]
+        if judged["rows"].filter(own & ~taken).sum() < finding.kind.least_share * filled:
+            continue
+        kept.append(finding)
+        taken = taken | own
+        if finding.kind.name not in ("person_name", "address"):
+            closed = closed | own
+    return kept, closed
+
+
+def _within(
+    texts: pl.DataFrame, kinds: Sequence[Kind], name: str, filled: int, reference: Reference
+) -> Iterator[_Finding]:
+    texts = texts.filter(pl.col("text").str.contains(_WITHIN))
+    if texts.is_empty():
+        return
+    spans = find_in_text(texts["text"], reference, tuple(kind.name for kind in kinds))
+    rows = texts["rows"]
+    for kind in kinds:
+        holding = spans.filter(pl.col("kind") == kind.name)["row"].unique()
+        if holding.is_empty():
+            continue
+        meant = pl.any_horizontal(
+            pl.col("text").str.contains(rule.candidates or rule.pattern(reference)) for rule in kind.in_text
+        )
+        shaped = int(texts.select(meant.sum()).item())
+        matching = int(rows.gather(holding).sum())
+        chance = max(rule.chance for rule in kind.in_text)
+        valid = holding.len()
+        sure = _confidence(max(shaped, valid), valid, chance, kind.lookalikes, _prior(kind, name))
+        if sure >= WORTH_A_LOOK:
+            yield _Finding(kind, True, matching, matching / filled, sure)
+
+
+def _prior(kind: Kind, name: str) -> float:
+    words = "_" + "_".join(word.lower() for word in findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)) + "_"
+    return _PRIOR_NAMED if any(f"_{hint}_" in words for hint in kind.hints) else _PRIOR
+
+
+def _confidence(shaped: int, valid: int, chance: float, lookalikes: float, prior: float) -> float:
+    """The posterior probability that values are of the kind (see the module)."""
+    ratio = exp(min(_evidence(shaped, valid, chance), _MOST_EVIDENCE))
+    by_chance = (1 - prior) * (1 - lookalikes)
+    by_another = (1 - prior) * lookalikes * ratio
+    return prior * ratio / (prior * ratio + by_chance + by_another)
+
+
+def _evidence(shaped: int, valid: int, chance: float) -> float:
+    """n · KL(v ‖ q) for v = valid / shaped above q = chance, else 0."""
+    share = valid / shaped
+    if share <= chance:
+        return 0.0
+    missed = (1 - share) * log((1 - share) / (1 - chance)) if share < 1 else 0.0
+    return shaped * (share * log(share / chance) + missed)
