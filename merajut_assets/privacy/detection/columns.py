@@ -9,8 +9,8 @@ A column is weighed for each kind by three explanations of its distinct values (
     it is not, and some of its values have the structure by chance
     it is not, and is another numbering that has the same structure (`Kind.lookalikes`)
 
-Of the values that have the shape of the kind (16 digits), the share v is valid (a region, a date). By chance the share q
-would be (`Kind.chance`). The likelihood ratio of v against q over n such values is exp(n · KL(v ‖ q)), with the
+Of the values that have the shape of the kind (16 digits), the share v is valid (a region, a date). By chance the share
+q would be (`Kind.chance`). The likelihood ratio of v against q over n such values is exp(n · KL(v ‖ q)), with the
 Kullback-Leibler divergence of two yes-or-no variables; v ≤ q is no evidence. The posterior probability of the first
 explanation is the confidence. Hence one valid NIK says something, twenty say nearly everything, and a thousand random
 numbers of 16 digits, of which a few are valid, say nothing; ten digits that any number could have are a bank account
@@ -36,8 +36,6 @@ _PRIOR_NAMED = 0.95
 _PRIOR = 0.03
 # Beyond this, one in e^30, the model is less certain than the figure.
 _MOST_EVIDENCE = 30.0
-# A remark with a number in it is rare and matters nevertheless.
-_LEAST_SHARE_WITHIN = 0.001
 
 DETECTED = {
     "column": pl.String,
@@ -72,18 +70,16 @@ class _Finding:
 
     @property
     def verdict(self) -> Verdict:
-        least = _LEAST_SHARE_WITHIN if self.is_within else self.kind.least_share
+        least = self.kind.least_share_within if self.is_within else self.kind.least_share
         return self.kind.verdict if self.confidence >= SURE and self.share >= least else Verdict.NONE
 
 
-def detect_columns(
-    frame: pl.DataFrame, reference: Reference, kinds: tuple[str, ...] = DEFAULT_KINDS
-) -> pl.DataFrame:
+def detect_columns(frame: pl.DataFrame, reference: Reference, kinds: tuple[str, ...] = DEFAULT_KINDS) -> pl.DataFrame:
     """What each column of `frame` holds: a row per column and kind found, with the columns of `DETECTED`.
 
     `values` counts the rows that are not empty, `matching` those that are of the kind as a whole or, `within_text`,
-    hold it inside a longer text; `share` is their quotient. `verdict` is that of the kind where `confidence` is at least
-    `SURE` and the share is large enough, else "none". A column in which nothing was found has one row without
+    hold it inside a longer text; `share` is their quotient. `verdict` is that of the kind where `confidence` is at
+    least `SURE` and the share is large enough, else "none". A column in which nothing was found has one row without
     a kind. Text and whole numbers are judged; days, truth values, fractions and what has an inner structure are none
     of the kinds.
 
@@ -93,7 +89,8 @@ def detect_columns(
     for column in frame:
         values = _as_text(column)
         found = [] if values is None else _found(values, column.name, wanted, reference)
-        rows += [_row(column.name, column.len() - column.null_count(), finding) for finding in found or [None]]
+        filled = column.len() - column.null_count()
+        rows += [_row(column.name, filled, finding) for finding in found] or [_row(column.name, filled, None)]
     return pl.DataFrame(rows, schema=DETECTED)
 
 
@@ -174,7 +171,9 @@ def _found(values: pl.Series, name: str, kinds: Sequence[Kind], reference: Refer
             continue
         judged = of_form.select("rows", *(expression for kind in candidates for expression in _judged(kind, reference)))
         found = sorted(
-            _whole(judged, candidates, name, filled, reference), key=lambda one: one.confidence * one.share, reverse=True
+            _whole(judged, candidates, name, filled, reference),
+            key=lambda one: one.confidence * one.share,
+            reverse=True,
         )
         kept, explained = _apart(judged, found, filled)
         whole += kept

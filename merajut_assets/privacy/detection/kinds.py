@@ -39,7 +39,8 @@ Rule = Callable[[Reference], pl.Expr]
 
 @dataclass(frozen=True)
 class InText:
-    """How a kind shows inside a text: group 1 of `pattern` is the value, if `is_valid` (over the column `found`) says so.
+    """How a kind shows inside a text: group 1 of `pattern` is the value, if `is_valid`, over the columns `found` and
+    `text`, says so.
 
     `candidates` is the pattern of everything that could have been meant (default: `pattern`), and `chance` how many of
     those are found though nothing of the kind was meant. `needs` is what a text without it need not be searched for."""
@@ -55,10 +56,11 @@ class InText:
 class Kind:
     """A kind of personal value.
 
-    Whole values: `has_shape` and `is_valid` judge the columns `text`, `digits` and `length` of `Form.NUMBER`, or `text`
-    and `words` (small letters, blanks for marks, one before and after) of `Form.TEXT`. `chance`: how many values of that
-    shape are valid though nothing of the kind was meant. `lookalikes`: how many other columns hold nothing but such
-    values. `least_share`: a column of which fewer values match is not of this kind. `hints`: words of column names."""
+    Whole values: `has_shape` and `is_valid` judge the columns `text`, `digits` and `length` of `Form.NUMBER`, or
+    `text` and `words` (small letters, blanks for marks, one before and after) of `Form.TEXT`. `chance`: how many values
+    of that shape are valid though nothing of the kind was meant. `lookalikes`: how many other columns hold nothing but
+    such values. `least_share`: a column of which fewer values match is not of this kind; `least_share_within`, of which
+    fewer texts hold one. `hints`: words of column names."""
 
     name: str
     description: str
@@ -70,7 +72,9 @@ class Kind:
     lookalikes: float
     least_share: float
     hints: tuple[str, ...]
-    in_text: tuple[InText, ...] = ()
+    in_text: tuple[InText, ...]
+    # A remark with a number in it is rare and matters nevertheless.
+    least_share_within: float = 0.001
     is_optional: bool = False
 
 
@@ -175,16 +179,18 @@ def _named_in_text(_: Reference) -> str:
     return rf"(?:^|\W)({_CAPITALISED}(?: {_CAPITALISED}){{1,3}})"
 
 
-def _found_words() -> pl.Expr:
-    return pl.concat_str(pl.lit(" "), _FOUND.str.to_lowercase(), pl.lit(" "))
+def _words_of(text: pl.Expr) -> pl.Expr:
+    return pl.concat_str(pl.lit(" "), text.str.to_lowercase(), pl.lit(" "))
 
 
 def _found_person(_: Reference) -> pl.Expr:
-    return ~_found_words().str.contains_any(as_words(_NOT_A_PERSON))
+    # "UD Nuraini Tekstil", "Panti Asuhan Kasih Ibu": in titles, the word that tells may stand elsewhere.
+    is_title = ~_TEXT.str.contains(r"(?:^|\s)\p{Ll}") & _words_of(_TEXT).str.contains_any(as_words(_NOT_A_PERSON))
+    return ~_words_of(_FOUND).str.contains_any(as_words(_NOT_A_PERSON)) & ~is_title
 
 
 def _found_name(reference: Reference) -> pl.Expr:
-    return _found_person(reference) & _found_words().str.contains_any(as_words(reference.clear_names))
+    return _found_person(reference) & _words_of(_FOUND).str.contains_any(as_words(reference.clear_names))
 
 
 # ── places ───────────────────────────────────────────────────────────────────────────────
@@ -197,9 +203,7 @@ _VILLAGE = r"\b(?:[Kk]el|KEL|[Kk]ec|KEC)\. ?[A-Z][A-Za-z]+|\b(?:Kelurahan|Kecama
 _ADDRESS_MARKS = f"{_STREET}|{_HAMLET}|(?:{_VILLAGE})[ ,]+(?:{_VILLAGE})"
 
 # Codes before the number on the plate, by the police's regions of registration.
-_PLATE_REGIONS = (
-    "A|B|D|E|F|G|H|K|L|M|N|P|R|S|T|W|Z|A[ABDEG]|B[ABDEGHKLMNP]|D[ABCDEGHKLMNRSTW]|E[ABD]|K[BHTU]|P[ABGSTY]"
-)
+_PLATE_REGIONS = "A|B|D|E|F|G|H|K|L|M|N|P|R|S|T|W|Z|A[ABDEG]|B[ABDEGHKLMNP]|D[ABCDEGHKLMNRSTW]|E[ABD]|K[BHTU]|P[ABGSTY]"
 _PLATE = rf"(?:{_PLATE_REGIONS})[ \-]?[1-9]\d{{0,3}}[ \-]?[A-Z]{{1,3}}"
 _PLATES = 17 + 5 + 12 + 16 + 3 + 4 + 6
 
@@ -349,7 +353,10 @@ KINDS: tuple[Kind, ...] = (
                 needs=_SEVEN_DIGITS,
             ),
             InText(
-                lambda _: r"(?i)\b(?:telp|tel|telepon|phone|hp|wa|fax)\b\W{0,3}((?:\+?62|0)[ .\-]?\d(?:[ .\-]?\d){6,10})(?:\D|$)",
+                lambda _: (
+                    r"(?i)\b(?:telp|tel|telepon|phone|hp|wa|fax)\b\W{0,3}"
+                    r"((?:\+?62|0)[ .\-]?\d(?:[ .\-]?\d){6,10})(?:\D|$)"
+                ),
                 0.01,
                 is_valid=_found_phone,
                 needs=_SEVEN_DIGITS,
@@ -412,6 +419,7 @@ KINDS: tuple[Kind, ...] = (
         least_share=0.1,
         hints=("address", "alamat", "street", "jalan", "domisili"),
         in_text=(InText(lambda _: f"({_ADDRESS_MARKS})", 0.002),),
+        least_share_within=0.01,
     ),
     Kind(
         name="person_name",
@@ -428,6 +436,7 @@ KINDS: tuple[Kind, ...] = (
             InText(_addressed_in_text, 0.05, is_valid=_found_person, needs=r"\p{Lu}"),
             InText(_named_in_text, 0.03, is_valid=_found_name, needs=r"\p{Lu}"),
         ),
+        least_share_within=0.02,
     ),
 )
 DEFAULT_KINDS: tuple[str, ...] = tuple(kind.name for kind in KINDS if not kind.is_optional)

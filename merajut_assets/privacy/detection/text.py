@@ -11,7 +11,8 @@ import polars as pl
 from merajut_assets.privacy.detection.kinds import DEFAULT_KINDS, InText, chosen
 from merajut_assets.privacy.detection.reference import Reference
 
-FINDINGS = {"row": pl.UInt32, "kind": pl.String, "start": pl.UInt32, "length": pl.UInt32}
+_SPAN = {"start": pl.UInt32, "length": pl.UInt32}
+FINDINGS = {"row": pl.UInt32, "kind": pl.String, **_SPAN}
 # Stands for a character that is not looked at again; no digit, no letter, no blank, and one byte long.
 _HIDDEN = "\x01"
 
@@ -33,15 +34,14 @@ def find_in_text(texts: pl.Series, reference: Reference, kinds: tuple[str, ...] 
 
 def _in_distinct(distinct: pl.DataFrame, reference: Reference, kinds: tuple[str, ...]) -> pl.DataFrame:
     """Findings by `text_number`."""
-    schema = {"text_number": pl.UInt32, "kind": pl.String, "start": pl.UInt32, "length": pl.UInt32}
-    found = [pl.DataFrame(schema=schema)]
+    found = [pl.DataFrame(schema={"text_number": pl.UInt32, "kind": pl.String, **_SPAN})]
     for kind in chosen(kinds):
         for rule in kind.in_text:
             spans = _spans(distinct, rule, reference)
             if spans.height:
                 found.append(spans.select("text_number", pl.lit(kind.name).alias("kind"), "start", "length"))
                 distinct = _hide(distinct, spans)
-    return pl.concat([frame.cast(schema) for frame in found])
+    return pl.concat(found)
 
 
 def _spans(distinct: pl.DataFrame, rule: InText, reference: Reference) -> pl.DataFrame:
@@ -50,7 +50,7 @@ def _spans(distinct: pl.DataFrame, rule: InText, reference: Reference) -> pl.Dat
     searched = distinct if rule.needs is None else distinct.filter(pl.col("text").str.contains(rule.needs))
     searched = searched.filter(pl.col("text").str.contains(pattern))
     is_valid = pl.lit(True) if rule.is_valid is None else rule.is_valid(reference)
-    spans = [pl.DataFrame(schema={"text_number": pl.UInt32, "start": pl.UInt32, "length": pl.UInt32})]
+    spans = [pl.DataFrame(schema={"text_number": pl.UInt32, **_SPAN})]
     while searched.height:
         whole = pl.col("text").str.extract(pattern, 0)
         found = pl.col("text").str.extract(pattern, 1)
