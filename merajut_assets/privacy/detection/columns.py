@@ -26,9 +26,9 @@ from re import findall
 
 import polars as pl
 
-from merajut_assets.privacy.detection.kinds import DEFAULT_KINDS, Form, Kind, Verdict, chosen
+from merajut_assets.privacy.detection.kinds import DEFAULT_KINDS, Form, InText, Kind, Verdict, chosen
 from merajut_assets.privacy.detection.reference import Reference
-from merajut_assets.privacy.detection.text import find_in_text
+from merajut_assets.privacy.detection.text import search
 
 SURE = 0.9
 WORTH_A_LOOK = 0.5
@@ -56,7 +56,9 @@ _NO_IDENTIFIER = (
     r"|(?:0|[1-9]\d{0,2})\.\d+|[1-9]\d{0,2}(?:\.\d{3})+)$"
 )
 _MARKS = [" ", "-", ".", "/", "(", ")", "+"]
-_MARKS_OF_NAMES = [".", ",", "-"]
+# Whether values are mostly distinct is seen on so many of them.
+_LOOKED_AT = 10_000
+_MOSTLY_DISTINCT = 0.9
 _WITHIN = r"\d[ .\-]?\d[ .\-]?\d[ .\-]?\d[ .\-]?\d|@|\p{L}+[ .]\p{L}"
 
 
@@ -136,22 +138,23 @@ def _as_text(column: pl.Series) -> pl.Series | None:
 
 def _distinct(values: pl.Series) -> pl.DataFrame:
     """`text` (without outer blanks), `rows` that hold it, and whether it is written as a number."""
-    stripped = values.drop_nulls().str.strip_chars().alias("text")
-    counted = stripped.value_counts(name="rows").filter(pl.col("text") != "")
     text = pl.col("text")
+    stripped = values.drop_nulls().str.strip_chars().alias("text").to_frame().filter(text != "")
+    some = stripped["text"].gather_every(max(1, stripped.height // _LOOKED_AT))
+    if some.n_unique() < _MOSTLY_DISTINCT * some.len():
+        counted = stripped.group_by("text").agg(pl.len().alias("rows"))
+    else:
+        # Counting would take longer than judging a few values twice.
+        counted = stripped.with_columns(pl.lit(1, dtype=pl.UInt32).alias("rows"))
     return counted.with_columns((text.str.contains(_NUMBER) & ~text.str.contains(_NO_IDENTIFIER)).alias("is_number"))
 
 
 def _of_form(distinct: pl.DataFrame, form: Form) -> pl.DataFrame:
-    text = pl.col("text")
-    if form is Form.NUMBER:
-        digits = text.str.replace_many(_MARKS, "").alias("digits")
-        numbers = distinct.filter("is_number").select("text", "rows", digits)
-        return numbers.with_columns(pl.col("digits").str.len_bytes().alias("length"))
-    words = text.str.to_lowercase().str.replace_many(_MARKS_OF_NAMES, " ")
-    return distinct.filter(~pl.col("is_number")).select(
-        "text", "rows", pl.concat_str(pl.lit(" "), words, pl.lit(" ")).alias("words")
-    )
+    if form is Form.TEXT:
+        return distinct.filter(~pl.col("is_number")).select("text", "rows")
+    digits = pl.col("text").str.replace_many(_MARKS, "").alias("digits")
+    numbers = distinct.filter("is_number").select("text", "rows", digits)
+    return numbers.with_columns(pl.col("digits").str.len_bytes().alias("length"))
 
 
 # ── evidence ─────────────────────────────────────────────────────────────────────────────
@@ -169,7 +172,7 @@ def _found(values: pl.Series, name: str, kinds: Sequence[Kind], reference: Refer
         candidates = [kind for kind in kinds if kind.form is form]
         if of_form.is_empty() or not candidates:
             continue
-        judged = of_form.select("rows", *(expression for kind in candidates for expression in _judged(kind, reference)))
+        judged = _judged(of_form, candidates, reference)
         found = sorted(
             _whole(judged, candidates, name, filled, reference),
             key=lambda one: one.confidence * one.share,
@@ -184,11 +187,20 @@ def _found(values: pl.Series, name: str, kinds: Sequence[Kind], reference: Refer
     return sorted([*whole, *within], key=lambda one: one.confidence * one.share, reverse=True)
 
 
-def _judged(kind: Kind, reference: Reference) -> Iterator[pl.Expr]:
-    shape, valid = kind.has_shape(reference), kind.is_valid(reference)
-    # What has not the shape need not be judged, and could not be read as a date.
-    yield (pl.col("rows").is_not_null() & shape).fill_null(False).alias(f"{kind.name}.shape")
-    yield (pl.col("rows").is_not_null() & shape & valid).fill_null(False).alias(f"{kind.name}.valid")
+def _judged(of_form: pl.DataFrame, kinds: Sequence[Kind], reference: Reference) -> pl.DataFrame:
+    """`rows`, and for each kind which values have its shape and which are valid."""
+    shapes = of_form.select(
+        pl.repeat(True, pl.len()).and_(kind.has_shape(reference)).alias(f"{kind.name}.shape") for kind in kinds
+    )
+    judged = [of_form["rows"], *shapes]
+    for kind in kinds:
+        shaped = shapes[f"{kind.name}.shape"]
+        valid = pl.repeat(False, of_form.height, dtype=pl.Boolean, eager=True)
+        if shaped.any():
+            able = of_form.with_row_index("place").filter(shaped)
+            valid = valid.scatter(able.filter(kind.is_valid(reference))["place"], True)
+        judged.append(valid.alias(f"{kind.name}.valid"))
+    return pl.DataFrame(judged)
 
 
 def _whole(
@@ -228,22 +240,30 @@ def _within(
     texts = texts.filter(pl.col("text").str.contains(_WITHIN))
     if texts.is_empty():
         return
-    spans = find_in_text(texts["text"], reference, tuple(kind.name for kind in kinds))
+    spans = search(texts["text"], reference, tuple(kind.name for kind in kinds))
     rows = texts["rows"]
     for kind in kinds:
-        holding = spans.filter(pl.col("kind") == kind.name)["row"].unique()
-        if holding.is_empty():
+        of_kind = spans.filter(pl.col("kind") == kind.name)
+        if of_kind.is_empty():
             continue
-        meant = pl.any_horizontal(
-            pl.col("text").str.contains(rule.candidates or rule.pattern(reference)) for rule in kind.in_text
+        sure = max(
+            _confidence_of(rule, of_kind.filter(pl.col("rule") == place), texts, kind, _prior(kind, name), reference)
+            for place, rule in enumerate(kind.in_text)
         )
-        shaped = int(texts.select(meant.sum()).item())
-        matching = int(rows.gather(holding).sum())
-        chance = max(rule.chance for rule in kind.in_text)
-        valid = holding.len()
-        sure = _confidence(max(shaped, valid), valid, chance, kind.lookalikes, _prior(kind, name))
+        matching = int(rows.gather(of_kind["row"].unique()).sum())
         if sure >= WORTH_A_LOOK:
             yield _Finding(kind, True, matching, matching / filled, sure)
+
+
+def _confidence_of(
+    rule: InText, spans: pl.DataFrame, texts: pl.DataFrame, kind: Kind, prior: float, reference: Reference
+) -> float:
+    """How sure what one rule found makes of a kind."""
+    valid = spans["row"].n_unique()
+    if not valid:
+        return 0.0
+    meant = texts["text"].str.contains(rule.candidates or rule.pattern(reference)).sum()
+    return _confidence(max(int(meant), valid), valid, rule.chance(reference), kind.lookalikes, prior)
 
 
 def _prior(kind: Kind, name: str) -> float:

@@ -46,7 +46,7 @@ class InText:
     those are found though nothing of the kind was meant. `needs` is what a text without it need not be searched for."""
 
     pattern: Callable[[Reference], str]
-    chance: float
+    chance: Callable[[Reference], float]
     is_valid: Rule | None = None
     candidates: str | None = None
     needs: str | None = None
@@ -57,9 +57,9 @@ class Kind:
     """A kind of personal value.
 
     Whole values: `has_shape` and `is_valid` judge the columns `text`, `digits` and `length` of `Form.NUMBER`, or
-    `text` and `words` (small letters, blanks for marks, one before and after) of `Form.TEXT`. `chance`: how many values
-    of that shape are valid though nothing of the kind was meant. `lookalikes`: how many other columns hold nothing but
-    such values. `least_share`: a column of which fewer values match is not of this kind; `least_share_within`, of which
+    `text` of `Form.TEXT`; what has not the shape is not judged further. `chance`: how many values of that shape are
+    valid though nothing of the kind was meant. `lookalikes`: how many other columns hold nothing but such values.
+    `least_share`: a column of which fewer values match is not of this kind; `least_share_within`, of which
     fewer texts hold one. `hints`: words of column names."""
 
     name: str
@@ -78,7 +78,7 @@ class Kind:
     is_optional: bool = False
 
 
-_TEXT, _DIGITS, _LENGTH, _WORDS, _FOUND = (pl.col(name) for name in ("text", "digits", "length", "words", "found"))
+_TEXT, _DIGITS, _LENGTH, _FOUND = (pl.col(name) for name in ("text", "digits", "length", "found"))
 # Days and months that a calendar has, of all pairs of two digits: men's and women's, leap years counted as such.
 _DATES = 2 * 365.25 / 10**4
 _SERIALS = 0.9999
@@ -100,8 +100,12 @@ def _always(share: float) -> Callable[[Reference], float]:
 # ── numbers of the register ──────────────────────────────────────────────────────────────
 
 
-def _is_nik(reference: Reference) -> pl.Expr:
-    return structure.is_nik(_DIGITS) & _DIGITS.str.slice(0, 6).is_in(reference.districts.implode())
+def _is_nik(reference: Reference, digits: pl.Expr = _DIGITS) -> pl.Expr:
+    return structure.is_nik(digits) & structure.region_of(digits).is_in(reference.district_numbers.implode())
+
+
+def _chance_of_nik(reference: Reference) -> float:
+    return reference.region_share * _DATES * _SERIALS
 
 
 def _is_card(reference: Reference) -> pl.Expr:
@@ -143,6 +147,7 @@ def _found_phone(reference: Reference) -> pl.Expr:
 # ── people ───────────────────────────────────────────────────────────────────────────────
 
 # How people are addressed, and what comes with a name; the first group says by itself that a name follows.
+_MARKS_OF_NAMES = [".", ",", "-"]
 _ADDRESS = ("bapak", "bpk", "ibu", "pak", "bu", "sdr", "sdri", "tn", "ny", "nn", "hj", "ustadz", "ustaz", "ustadzah")
 _TITLES = ("h", "dr", "drg", "ir", "drs", "dra", "prof", "kh", "ust", "r", "rr", "an", "adik", "kak", "mas", "mbak")
 # Where one of these stands, a name is that of a place, an institution or a street, or nobody in particular is meant.
@@ -157,9 +162,10 @@ _NOT_A_PERSON = (
 
 
 def _is_name(reference: Reference) -> pl.Expr:
-    addressed = _WORDS.str.contains(rf"^ (?:{'|'.join(_ADDRESS)}) +[a-z]{{3,}}")
-    known = _WORDS.str.contains_any(as_words(reference.clear_names))
-    return (addressed | known) & ~_WORDS.str.contains_any(as_words(_NOT_A_PERSON))
+    words = _words_of(_TEXT.str.replace_many(_MARKS_OF_NAMES, " "))
+    addressed = words.str.contains(rf"^ (?:{'|'.join(_ADDRESS)}) +[a-z]{{3,}}")
+    known = words.str.contains_any(as_words(reference.clear_names))
+    return (addressed | known) & ~words.str.contains_any(as_words(_NOT_A_PERSON))
 
 
 def _is_short_text_of_letters(_: Reference) -> pl.Expr:
@@ -180,6 +186,7 @@ def _named_in_text(_: Reference) -> str:
 
 
 def _words_of(text: pl.Expr) -> pl.Expr:
+    """Small letters, with a blank before and after."""
     return pl.concat_str(pl.lit(" "), text.str.to_lowercase(), pl.lit(" "))
 
 
@@ -219,13 +226,13 @@ KINDS: tuple[Kind, ...] = (
         description="e-mail address",
         verdict=Verdict.DIRECT_IDENTIFIER,
         form=Form.TEXT,
-        has_shape=_anything,
-        is_valid=lambda _: _TEXT.str.contains("@", literal=True) & structure.is_email(structure.normal_email(_TEXT)),
-        chance=_always(1e-6),
+        has_shape=lambda _: _TEXT.str.contains("@", literal=True),
+        is_valid=lambda _: structure.is_email(structure.normal_email(_TEXT)),
+        chance=_always(0.01),
         lookalikes=1e-4,
         least_share=0.01,
         hints=("email", "mail", "surel"),
-        in_text=(InText(lambda _: f"(?i)({structure.EMAIL})", 1e-6, needs="@"),),
+        in_text=(InText(lambda _: f"(?i)({structure.EMAIL})", _always(1e-6), needs="@"),),
     ),
     Kind(
         name="kk",
@@ -241,8 +248,8 @@ KINDS: tuple[Kind, ...] = (
         in_text=(
             InText(
                 lambda _: rf"(?i)\b(?:kk|kartu keluarga|family card)\b\D{{0,12}}({structure.NIK_DIGITS})(?:\D|$)",
-                0.01,
-                needs=_SEVEN_DIGITS,
+                _always(0.01),
+                needs=r"(?i)kk|keluarga|family",
             ),
         ),
     ),
@@ -253,15 +260,22 @@ KINDS: tuple[Kind, ...] = (
         form=Form.NUMBER,
         has_shape=_of_length(16),
         is_valid=_is_nik,
-        chance=lambda reference: reference.region_share * _DATES * _SERIALS,
+        chance=_chance_of_nik,
         lookalikes=1e-4,
         least_share=0.01,
         hints=("nik", "ktp", "national_id"),
         in_text=(
-            # Numbers keep the codes of districts that were renumbered since: a note is searched by province alone.
             InText(
                 lambda _: structure.NIK_IN_TEXT,
-                _NIK_BY_PROVINCE,
+                _chance_of_nik,
+                is_valid=lambda reference: _is_nik(reference, _found_digits()),
+                candidates=structure.alone(structure.grouped_digits(16)),
+                needs=_SEVEN_DIGITS,
+            ),
+            # People keep the number of a district that was renumbered since.
+            InText(
+                lambda _: structure.NIK_IN_TEXT,
+                _always(_NIK_BY_PROVINCE),
                 candidates=structure.alone(structure.grouped_digits(16)),
                 needs=_SEVEN_DIGITS,
             ),
@@ -281,15 +295,15 @@ KINDS: tuple[Kind, ...] = (
         in_text=(
             InText(
                 lambda _: r"(?:^|\D)(0?\d{2}\.\d{3}\.\d{3}\.\d-\d{3}\.\d{3})(?:\D|$)",
-                0.1,
+                _always(0.1),
                 is_valid=lambda _: structure.is_npwp(_found_digits().str.tail(15)),
                 needs=r"\d-\d",
             ),
             InText(
                 lambda _: r"(?i)npwp\D{0,12}(0?\d{15})(?:\D|$)",
-                0.01,
+                _always(0.01),
                 is_valid=lambda _: structure.is_npwp(_found_digits().str.tail(15)),
-                needs=_SEVEN_DIGITS,
+                needs=r"(?i)npwp",
             ),
         ),
     ),
@@ -307,7 +321,7 @@ KINDS: tuple[Kind, ...] = (
         in_text=(
             InText(
                 lambda _: r"(?:^|[^\d\-])(000[1-9]\d{9})(?:\D|$)",
-                9e-4,
+                _always(9e-4),
                 candidates=structure.alone(structure.grouped_digits(13)),
                 needs=_SEVEN_DIGITS,
             ),
@@ -328,8 +342,8 @@ KINDS: tuple[Kind, ...] = (
         in_text=(
             InText(
                 lambda _: rf"(?i)\b(?:rek(?:ening)?|norek)\b\D{{0,20}}(\d(?:{structure.GAP}\d){{9,15}})(?:\D|$)",
-                0.02,
-                needs=_SEVEN_DIGITS,
+                _always(0.02),
+                needs=r"(?i)rek",
             ),
         ),
     ),
@@ -347,7 +361,7 @@ KINDS: tuple[Kind, ...] = (
         in_text=(
             InText(
                 _phone_in_text,
-                0.01,
+                _always(0.01),
                 is_valid=_found_phone,
                 candidates=r"(?:^|[^\d.])\+?\(?\d(?:[ .\-)]{0,2}\d){8,13}(?:\D|$)",
                 needs=_SEVEN_DIGITS,
@@ -357,9 +371,9 @@ KINDS: tuple[Kind, ...] = (
                     r"(?i)\b(?:telp|tel|telepon|phone|hp|wa|fax)\b\W{0,3}"
                     r"((?:\+?62|0)[ .\-]?\d(?:[ .\-]?\d){6,10})(?:\D|$)"
                 ),
-                0.01,
+                _always(0.01),
                 is_valid=_found_phone,
-                needs=_SEVEN_DIGITS,
+                needs=r"(?i)tel|phone|hp|wa|fax",
             ),
         ),
     ),
@@ -374,7 +388,13 @@ KINDS: tuple[Kind, ...] = (
         lookalikes=0.3,
         least_share=0.5,
         hints=("passport", "paspor"),
-        in_text=(InText(lambda _: rf"(?i:pas(?:port|por))\D{{0,12}}\b({_PASSPORT})\b", 0.01, needs=r"\d{7}"),),
+        in_text=(
+            InText(
+                lambda _: rf"(?i:pas(?:port|por))\D{{0,12}}\b({_PASSPORT})\b",
+                _always(0.01),
+                needs=r"(?i)paspor|passport",
+            ),
+        ),
     ),
     Kind(
         name="vehicle_plate",
@@ -389,7 +409,9 @@ KINDS: tuple[Kind, ...] = (
         hints=("plate", "plat", "nopol", "no_polisi"),
         in_text=(
             InText(
-                lambda _: rf"(?:^|\W)((?:{_PLATE_REGIONS}) [1-9]\d{{0,3}} [A-Z]{{1,3}})(?:\W|$)", 0.2, needs=r"[A-Z] \d"
+                lambda _: rf"(?:^|\W)((?:{_PLATE_REGIONS}) [1-9]\d{{0,3}} [A-Z]{{1,3}})(?:\W|$)",
+                _always(0.2),
+                needs=r"[A-Z] \d",
             ),
         ),
         is_optional=True,
@@ -405,7 +427,11 @@ KINDS: tuple[Kind, ...] = (
         lookalikes=0.02,
         least_share=0.8,
         hints=("kodepos", "kode_pos", "postal_code", "postcode", "zip", "zipcode"),
-        in_text=(InText(lambda _: r"(?i)\b(?:kode ?pos|postal code)\b\D{0,5}(\d{5})(?:\D|$)", 0.01, needs=r"\d{5}"),),
+        in_text=(
+            InText(
+                lambda _: r"(?i)\b(?:kode ?pos|postal code)\b\D{0,5}(\d{5})(?:\D|$)", _always(0.01), needs=r"(?i)pos"
+            ),
+        ),
     ),
     Kind(
         name="address",
@@ -418,7 +444,7 @@ KINDS: tuple[Kind, ...] = (
         lookalikes=0.003,
         least_share=0.1,
         hints=("address", "alamat", "street", "jalan", "domisili"),
-        in_text=(InText(lambda _: f"({_ADDRESS_MARKS})", 0.002),),
+        in_text=(InText(lambda _: f"({_ADDRESS_MARKS})", _always(0.002)),),
         least_share_within=0.01,
     ),
     Kind(
@@ -433,8 +459,8 @@ KINDS: tuple[Kind, ...] = (
         least_share=0.1,
         hints=("name", "nama", "contact_person", "guardian", "wali", "ibu", "ayah"),
         in_text=(
-            InText(_addressed_in_text, 0.05, is_valid=_found_person, needs=r"\p{Lu}"),
-            InText(_named_in_text, 0.03, is_valid=_found_name, needs=r"\p{Lu}"),
+            InText(_addressed_in_text, _always(0.05), is_valid=_found_person, needs=r"\p{Lu}"),
+            InText(_named_in_text, _always(0.03), is_valid=_found_name, needs=r"\p{Lu}"),
         ),
         least_share_within=0.02,
     ),

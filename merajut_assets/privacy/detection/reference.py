@@ -48,9 +48,13 @@ class Reference:
         return self._words.filter(~self._words.is_in(self.doubtful_names.implode()))
 
     @cached_property
+    def district_numbers(self) -> pl.Series:
+        return self.districts.cast(pl.Int64).unique()
+
+    @cached_property
     def region_share(self) -> float:
         """How many of all six-digit numbers are a district."""
-        return self.districts.n_unique() / 10**6
+        return self.district_numbers.len() / 10**6
 
     @cached_property
     def postal_share(self) -> float:

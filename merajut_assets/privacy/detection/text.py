@@ -24,33 +24,40 @@ def find_in_text(texts: pl.Series, reference: Reference, kinds: tuple[str, ...] 
     value itself. Rows of the result are in the order of row and start; texts that are null hold nothing."""
     # Equal texts are searched once: remarks are often picked from a list.
     rows = pl.DataFrame({"text": texts.cast(pl.String)}).with_row_index("row").drop_nulls("text")
-    distinct = rows.select(pl.col("text").unique(maintain_order=True)).with_row_index("text_number")
-    found = _in_distinct(distinct, reference, kinds)
+    distinct = rows.select(pl.col("text").unique(maintain_order=True))["text"]
+    found = search(distinct, reference, kinds).rename({"row": "number"})
     if found.is_empty():
         return pl.DataFrame(schema=FINDINGS)
-    numbers = rows.join(distinct, on="text", how="inner").select("row", "text_number")
-    return numbers.join(found, on="text_number").select(*FINDINGS).sort("row", "start")
+    numbers = rows.join(distinct.to_frame().with_row_index("number"), on="text").select("row", "number")
+    return numbers.join(found, on="number").select(*FINDINGS).sort("row", "start")
 
 
-def _in_distinct(distinct: pl.DataFrame, reference: Reference, kinds: tuple[str, ...]) -> pl.DataFrame:
-    """Findings by `text_number`."""
-    found = [pl.DataFrame(schema={"text_number": pl.UInt32, "kind": pl.String, **_SPAN})]
-    for kind in chosen(kinds):
-        for rule in kind.in_text:
-            spans = _spans(distinct, rule, reference)
+def search(texts: pl.Series, reference: Reference, kinds: tuple[str, ...]) -> pl.DataFrame:
+    """As `find_in_text`, in no order and with the place of the rule among the kind's own (`rule`); `texts` are searched
+    one by one, and none is null."""
+    wanted = chosen(kinds)
+    needs = dict.fromkeys(rule.needs for kind in wanted for rule in kind.in_text if rule.needs is not None)
+    flags = {need: f"needs {place}" for place, need in enumerate(needs)}
+    given = texts.alias("text").to_frame().with_row_index("row")
+    searched = given.with_columns(pl.col("text").str.contains(need).alias(flag) for need, flag in flags.items())
+    found = [pl.DataFrame(schema={**FINDINGS, "rule": pl.UInt32})]
+    for kind in wanted:
+        for place, rule in enumerate(kind.in_text):
+            able = searched if rule.needs is None else searched.filter(flags[rule.needs])
+            spans = _spans(able.select("row", "text"), rule, reference)
             if spans.height:
-                found.append(spans.select("text_number", pl.lit(kind.name).alias("kind"), "start", "length"))
-                distinct = _hide(distinct, spans)
+                named = pl.lit(kind.name).alias("kind"), pl.lit(place, dtype=pl.UInt32).alias("rule")
+                found.append(spans.with_columns(named).select(found[0].columns))
+                searched = _hide(searched, spans)
     return pl.concat(found)
 
 
-def _spans(distinct: pl.DataFrame, rule: InText, reference: Reference) -> pl.DataFrame:
-    """`text_number`, `start`, `length` of all that one rule finds."""
+def _spans(texts: pl.DataFrame, rule: InText, reference: Reference) -> pl.DataFrame:
+    """`row`, `start`, `length` of all that one rule finds."""
     pattern = rule.pattern(reference)
-    searched = distinct if rule.needs is None else distinct.filter(pl.col("text").str.contains(rule.needs))
-    searched = searched.filter(pl.col("text").str.contains(pattern))
+    searched = texts.filter(pl.col("text").str.contains(pattern))
     is_valid = pl.lit(True) if rule.is_valid is None else rule.is_valid(reference)
-    spans = [pl.DataFrame(schema={"text_number": pl.UInt32, **_SPAN})]
+    spans = [pl.DataFrame(schema={"row": pl.UInt32, **_SPAN})]
     while searched.height:
         whole = pl.col("text").str.extract(pattern, 0)
         found = pl.col("text").str.extract(pattern, 1)
@@ -60,23 +67,23 @@ def _spans(distinct: pl.DataFrame, rule: InText, reference: Reference) -> pl.Dat
         searched = searched.with_columns((at + within).alias("start"), pl.col("found").str.len_bytes().alias("length"))
         spans.append(searched.filter(is_valid).select(spans[0].columns))
         # Whether it was valid or not, it is done with, and the next one is looked for behind it.
-        searched = _hide(searched.select("text_number", "text"), searched.select(spans[0].columns))
+        searched = _hide(searched.select("row", "text"), searched.select(spans[0].columns))
         searched = searched.filter(pl.col("text").str.contains(pattern))
     return pl.concat(spans)
 
 
-def _hide(distinct: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+def _hide(texts: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     """The texts with the bytes of `spans` hidden; every other byte stays where it is."""
-    for nth in spans.with_columns(pl.int_range(pl.len()).over("text_number").alias("nth")).partition_by("nth"):
-        joined = distinct.join(nth.drop("nth"), on="text_number", how="left", maintain_order="left")
+    for nth in spans.with_columns(pl.int_range(pl.len()).over("row").alias("nth")).partition_by("nth"):
+        joined = texts.join(nth.drop("nth"), on="row", how="left", maintain_order="left")
         raw = pl.col("text").cast(pl.Binary)
         hidden = pl.concat_str(
             raw.bin.head(pl.col("start")).cast(pl.String),
             pl.lit("").str.pad_start(pl.col("length"), _HIDDEN),
             raw.bin.slice(pl.col("start") + pl.col("length")).cast(pl.String),
         )
-        distinct = joined.select(
-            *(name for name in distinct.columns if name != "text"),
+        texts = joined.select(
+            *(name for name in texts.columns if name != "text"),
             pl.when(pl.col("start").is_null()).then(pl.col("text")).otherwise(hidden).alias("text"),
         )
-    return distinct
+    return texts
