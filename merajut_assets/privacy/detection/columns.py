@@ -182,7 +182,11 @@ def _found(values: pl.Series, name: str, kinds: Sequence[Kind], reference: Refer
         whole += kept
         if form is Form.TEXT:
             searchable = of_form.filter(~explained).select("text", "rows")
-    left = [kind for kind in kinds if all(finding.kind != kind for finding in whole)]
+    # Streets are named after people: what is an address is not searched for names.
+    known = {finding.kind.name for finding in whole}
+    if "address" in known:
+        known.add("person_name")
+    left = [kind for kind in kinds if kind.name not in known]
     within = _within(searchable, left, name, filled, reference)
     return sorted([*whole, *within], key=lambda one: one.confidence * one.share, reverse=True)
 

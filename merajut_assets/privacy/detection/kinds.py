@@ -82,6 +82,8 @@ _TEXT, _DIGITS, _LENGTH, _FOUND = (pl.col(name) for name in ("text", "digits", "
 # Days and months that a calendar has, of all pairs of two digits: men's and women's, leap years counted as such.
 _DATES = 2 * 365.25 / 10**4
 _SERIALS = 0.9999
+# How many other columns hold nothing but such values.
+_NEXT_TO_NONE, _FEW = 1e-4, 0.003
 _SEVEN_DIGITS = structure.grouped_digits(7)
 
 
@@ -205,7 +207,7 @@ def _found_name(reference: Reference) -> pl.Expr:
 # Letters of the alphabet and no counted repetition: with either, positions take a hundred times as long to find.
 _STREET = r"(?:\b[Jj][Ll][Nn]?\b\.?|\b(?:Jalan|JALAN|Gang|GANG)\b|\b[Gg]g\.|\bGG\.) ?[A-Z][A-Za-z0-9.' ]+"
 _HAMLET = r"\b[Rr][Tt]\b\.? ?[0-9]+ ?/? ?(?:[Rr][Ww]\b\.? ?)?[0-9]+"
-_VILLAGE = r"\b(?:[Kk]el|KEL|[Kk]ec|KEC)\. ?[A-Z][A-Za-z]+|\b(?:Kelurahan|Kecamatan|Dusun) [A-Z][A-Za-z]+"
+_VILLAGE = r"\b(?:(?:[Kk]el|KEL|[Kk]ec|KEC)\. ?|(?:Kelurahan|Kecamatan|Dusun) )[A-Z][A-Za-z'\- ]+"
 # A district by itself is a region, of which there are official lists; with its village it is where somebody lives.
 _ADDRESS_MARKS = f"{_STREET}|{_HAMLET}|(?:{_VILLAGE})[ ,]+(?:{_VILLAGE})"
 
@@ -229,7 +231,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=lambda _: _TEXT.str.contains("@", literal=True),
         is_valid=lambda _: structure.is_email(structure.normal_email(_TEXT)),
         chance=_always(0.01),
-        lookalikes=1e-4,
+        lookalikes=_NEXT_TO_NONE,
         least_share=0.01,
         hints=("email", "mail", "surel"),
         in_text=(InText(lambda _: f"(?i)({structure.EMAIL})", _always(1e-6), needs="@"),),
@@ -242,7 +244,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=_of_length(16),
         is_valid=_is_card,
         chance=lambda reference: reference.region_share * _DATES / 2 * _SERIALS,
-        lookalikes=1e-4,
+        lookalikes=_NEXT_TO_NONE,
         least_share=0.01,
         hints=("kk", "kartu_keluarga", "family_card"),
         in_text=(
@@ -261,7 +263,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=_of_length(16),
         is_valid=_is_nik,
         chance=_chance_of_nik,
-        lookalikes=1e-4,
+        lookalikes=_NEXT_TO_NONE,
         least_share=0.01,
         hints=("nik", "ktp", "national_id"),
         in_text=(
@@ -289,7 +291,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=lambda _: (_LENGTH == 15) | ((_LENGTH == 16) & _DIGITS.str.starts_with("0")),
         is_valid=lambda _: structure.is_npwp(_DIGITS.str.tail(15)),
         chance=_always(0.1),
-        lookalikes=0.003,
+        lookalikes=_FEW,
         least_share=0.3,
         hints=("npwp", "tax_number", "taxpayer"),
         in_text=(
@@ -315,7 +317,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=_of_length(13),
         is_valid=lambda _: _DIGITS.str.contains(r"^000[1-9]"),
         chance=_always(9e-4),
-        lookalikes=0.05,  # numbers filled up with zeros
+        lookalikes=_FEW,
         least_share=0.3,
         hints=("bpjs", "jkn", "kis"),
         in_text=(
@@ -355,7 +357,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=_of_length(*range(9, 15)),
         is_valid=_is_phone,
         chance=_always(0.083),
-        lookalikes=0.003,
+        lookalikes=_FEW,
         least_share=0.3,
         hints=("phone", "telp", "telepon", "telephone", "hp", "handphone", "mobile", "wa", "whatsapp", "fax"),
         in_text=(
@@ -404,7 +406,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=lambda _: _TEXT.str.contains(r"^[A-Z]{1,2}[ \-]?\d{1,4}[ \-]?[A-Z]{1,3}$"),
         is_valid=lambda _: _TEXT.str.contains(f"^{_PLATE}$"),
         chance=_always(_PLATES / (26 + 26**2)),
-        lookalikes=0.02,
+        lookalikes=_FEW,
         least_share=0.5,
         hints=("plate", "plat", "nopol", "no_polisi"),
         in_text=(
@@ -424,7 +426,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=lambda _: (_LENGTH == 5) & (_TEXT.str.len_bytes() == 5),
         is_valid=lambda reference: _DIGITS.is_in(reference.postal_codes.implode()),
         chance=lambda reference: reference.postal_share,
-        lookalikes=0.02,
+        lookalikes=_FEW,
         least_share=0.8,
         hints=("kodepos", "kode_pos", "postal_code", "postcode", "zip", "zipcode"),
         in_text=(
@@ -441,7 +443,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=_anything,
         is_valid=lambda _: _TEXT.str.contains(_ADDRESS_MARKS),
         chance=_always(0.002),
-        lookalikes=0.003,
+        lookalikes=_FEW,
         least_share=0.1,
         hints=("address", "alamat", "street", "jalan", "domisili"),
         in_text=(InText(lambda _: f"({_ADDRESS_MARKS})", _always(0.002)),),
@@ -455,7 +457,7 @@ KINDS: tuple[Kind, ...] = (
         has_shape=_is_short_text_of_letters,
         is_valid=_is_name,
         chance=_always(0.03),  # measured on the names of all villages
-        lookalikes=0.003,
+        lookalikes=_FEW,
         least_share=0.1,
         hints=("name", "nama", "contact_person", "guardian", "wali", "ibu", "ayah"),
         in_text=(
