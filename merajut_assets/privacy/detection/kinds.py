@@ -278,6 +278,7 @@ KINDS: tuple[Kind, ...] = (
             InText(
                 lambda _: structure.NIK_IN_TEXT,
                 _always(_NIK_BY_PROVINCE),
+                is_valid=lambda _: structure.is_nik(_found_digits()),
                 candidates=structure.alone(structure.grouped_digits(16)),
                 needs=_SEVEN_DIGITS,
             ),
