@@ -51,7 +51,7 @@ def refuse_personal_in_clear(frame: pl.DataFrame, contract: TableContract, refer
 
 
 def _can_identify(dtype: pl.DataType) -> bool:
-    return dtype == pl.String or dtype.is_integer()
+    return dtype == pl.String or dtype.is_numeric()
 
 
 def _sure(found: pl.DataFrame) -> Iterator[dict[str, Any]]:

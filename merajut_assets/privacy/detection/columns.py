@@ -82,8 +82,7 @@ def detect_columns(frame: pl.DataFrame, reference: Reference, kinds: tuple[str, 
     `values` counts the rows that are not empty, `matching` those that are of the kind as a whole or, `within_text`,
     hold it inside a longer text; `share` is their quotient. `verdict` is that of the kind where `confidence` is at
     least `SURE` and the share is large enough, else "none". A column in which nothing was found has one row without
-    a kind. Text and whole numbers are judged; days, truth values, fractions and what has an inner structure are none
-    of the kinds.
+    a kind. Texts and numbers are judged; days, truth values and what has an inner structure are none of the kinds.
 
     UnknownKind: one of `kinds` is not among `KINDS`."""
     wanted = chosen(kinds)
@@ -129,8 +128,9 @@ def _as_text(column: pl.Series) -> pl.Series | None:
     """The values as text; None when no value of the type is of any kind."""
     if column.dtype.is_float():
         # A spreadsheet turns numbers with empty cells between them into fractions.
-        whole = column.drop_nans().cast(pl.Int64, strict=False)
-        return whole.cast(pl.String) if whole.len() and (whole.cast(pl.Float64) == column.drop_nans()).all() else None
+        whole = column.cast(pl.Int64, strict=False)
+        is_whole = (whole.cast(column.dtype) == column).fill_null(False)
+        return whole.cast(pl.String).zip_with(is_whole, column.cast(pl.String))
     if column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum):
         return column.cast(pl.String)
     return None

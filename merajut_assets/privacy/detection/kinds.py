@@ -35,6 +35,8 @@ class Form(StrEnum):
 
 
 Rule = Callable[[Reference], pl.Expr]
+# What is built like nothing else matters where it is rare: a NIK among remarks, or among other numbers.
+_FEWEST = 0.001
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,7 @@ class Kind:
     least_share: float
     hints: tuple[str, ...]
     in_text: tuple[InText, ...]
-    # A remark with a number in it is rare and matters nevertheless.
-    least_share_within: float = 0.001
+    least_share_within: float = _FEWEST
     is_optional: bool = False
 
 
@@ -232,7 +233,7 @@ KINDS: tuple[Kind, ...] = (
         is_valid=lambda _: structure.is_email(structure.normal_email(_TEXT)),
         chance=_always(0.01),
         lookalikes=_NEXT_TO_NONE,
-        least_share=0.01,
+        least_share=_FEWEST,
         hints=("email", "mail", "surel"),
         in_text=(InText(lambda _: f"(?i)({structure.EMAIL})", _always(1e-6), needs="@"),),
     ),
@@ -245,7 +246,7 @@ KINDS: tuple[Kind, ...] = (
         is_valid=_is_card,
         chance=lambda reference: reference.region_share * _DATES / 2 * _SERIALS,
         lookalikes=_NEXT_TO_NONE,
-        least_share=0.01,
+        least_share=_FEWEST,
         hints=("kk", "kartu_keluarga", "family_card"),
         in_text=(
             InText(
@@ -264,7 +265,7 @@ KINDS: tuple[Kind, ...] = (
         is_valid=_is_nik,
         chance=_chance_of_nik,
         lookalikes=_NEXT_TO_NONE,
-        least_share=0.01,
+        least_share=_FEWEST,
         hints=("nik", "ktp", "national_id"),
         in_text=(
             InText(
