@@ -4,7 +4,7 @@ Belongs here: comparing what `privacy.detection` finds with what the contract sa
 is recognised. Pure functions over frames; no message and no count holds a value.
 
 Columns kept in clear are judged on `JUDGED_ROWS` rows, evenly spaced: enough for a share of one in a hundred, which a
-sample misses with a probability of 0.99^50000 at most, unless the rows come in an order that has it so. Texts and
+sample misses with a probability of 0.99^20000 at most, unless the rows come in an order that has it so. Texts and
 names are searched in all rows, because each single finding counts; equal ones once.
 """
 
@@ -24,7 +24,7 @@ RULE = "looks_personal"
 # Fewer rows are dirt of a column that is what it is declared to be: they are counted in the metadata of the landing.
 # More of them mean that the column is not what the contract takes it for.
 LEAST_SHARE = 0.01
-JUDGED_ROWS = 50_000
+JUDGED_ROWS = 20_000
 
 
 def refuse_personal_in_clear(frame: pl.DataFrame, contract: TableContract, reference: Reference) -> dict[str, int]:

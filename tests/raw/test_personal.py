@@ -102,7 +102,7 @@ def test_the_judged_rows_are_spread_over_a_long_table():
     contract = registry.raw_table("panti", "supplies")
     count = 3 * personal.JUDGED_ROWS
     ids = pl.Series([f"SU-{row}" for row in range(count)])
-    late = ids.scatter(range(count - 5_000, count), numbers(count=5_000))
+    late = ids.scatter(range(count - 2_000, count), numbers(count=2_000))
     frame = landing.parse(
         pl.DataFrame(
             {column.name: late if column.name == "supply_id" else ids for column in contract.columns}

@@ -19,14 +19,14 @@ only where the column is called so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from re import findall
 
 import polars as pl
 
-from merajut_assets.privacy.detection.kinds import DEFAULT_KINDS, Form, InText, Kind, Verdict, chosen
+from merajut_assets.privacy.detection.kinds import DEFAULT_KINDS, Form, Kind, Verdict, chosen
 from merajut_assets.privacy.detection.reference import Reference
 from merajut_assets.privacy.detection.text import search
 
@@ -58,8 +58,18 @@ _NO_IDENTIFIER = (
 _MARKS = [" ", "-", ".", "/", "(", ")", "+"]
 # Whether values are mostly distinct is seen on so many of them.
 _LOOKED_AT = 10_000
+_BATCH_VALUES = 1_000_000
 _MOSTLY_DISTINCT = 0.9
 _WITHIN = r"\d[ .\-]?\d[ .\-]?\d[ .\-]?\d[ .\-]?\d|@|\p{L}+[ .]\p{L}"
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column by its place and name, with the number of its rows that are not empty."""
+
+    number: int
+    name: str
+    filled: int
 
 
 @dataclass(frozen=True)
@@ -86,13 +96,23 @@ def detect_columns(frame: pl.DataFrame, reference: Reference, kinds: tuple[str, 
 
     UnknownKind: one of `kinds` is not among `KINDS`."""
     wanted = chosen(kinds)
+    found: dict[int, list[_Finding]] = {}
+    filled: dict[int, int] = {}
+    for values in _batches(frame):
+        own = dict(values.group_by("column").agg(pl.col("rows").sum()).iter_rows())
+        filled |= own
+        columns = [_Column(number, frame.columns[number], rows) for number, rows in own.items()]
+        found |= _found(values, columns, wanted, reference)
     rows: list[dict[str, object]] = []
-    for column in frame:
-        values = _as_text(column)
-        found = [] if values is None else _found(values, column.name, wanted, reference)
-        filled = column.len() - column.null_count()
-        rows += [_row(column.name, filled, finding) for finding in found] or [_row(column.name, filled, None)]
+    for number, name in enumerate(frame.columns):
+        count = filled.get(number, frame[name].len() - frame[name].null_count())
+        best = sorted(found.get(number, []), key=_strength, reverse=True)
+        rows += [_row(name, count, finding) for finding in best] or [_row(name, count, None)]
     return pl.DataFrame(rows, schema=DETECTED)
+
+
+def _strength(finding: _Finding) -> float:
+    return finding.confidence * finding.share
 
 
 def _row(column: str, values: int, finding: _Finding | None) -> dict[str, object]:
@@ -136,67 +156,73 @@ def _as_text(column: pl.Series) -> pl.Series | None:
     return None
 
 
+def _batches(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The distinct values of some columns at a time: `column` (its place), `text`, `rows`, `is_number`. Small columns
+    are judged together, because asking costs more than the answer; large ones by themselves, for the memory."""
+    batch: list[pl.DataFrame] = []
+    for number, column in enumerate(frame):
+        text = _as_text(column)
+        if text is not None:
+            batch.append(_distinct(text).with_columns(pl.lit(number, dtype=pl.UInt32).alias("column")))
+        if sum(values.height for values in batch) >= _BATCH_VALUES:
+            yield _with_form(pl.concat(batch))
+            batch = []
+    if batch:
+        yield _with_form(pl.concat(batch))
+
+
 def _distinct(values: pl.Series) -> pl.DataFrame:
-    """`text` (without outer blanks), `rows` that hold it, and whether it is written as a number."""
-    text = pl.col("text")
-    stripped = values.drop_nulls().str.strip_chars().alias("text").to_frame().filter(text != "")
+    """`text` (without outer blanks) and `rows` that hold it."""
+    stripped = values.drop_nulls().str.strip_chars().alias("text").to_frame().filter(pl.col("text") != "")
     some = stripped["text"].gather_every(max(1, stripped.height // _LOOKED_AT))
     if some.n_unique() < _MOSTLY_DISTINCT * some.len():
-        counted = stripped.group_by("text").agg(pl.len().alias("rows"))
-    else:
-        # Counting would take longer than judging a few values twice.
-        counted = stripped.with_columns(pl.lit(1, dtype=pl.UInt32).alias("rows"))
-    return counted.with_columns((text.str.contains(_NUMBER) & ~text.str.contains(_NO_IDENTIFIER)).alias("is_number"))
+        return stripped.group_by("text").agg(pl.len().alias("rows"))
+    # Counting would take longer than judging a few values twice.
+    return stripped.with_columns(pl.lit(1, dtype=pl.UInt32).alias("rows"))
 
 
-def _of_form(distinct: pl.DataFrame, form: Form) -> pl.DataFrame:
+def _with_form(values: pl.DataFrame) -> pl.DataFrame:
+    text = pl.col("text")
+    return values.with_columns((text.str.contains(_NUMBER) & ~text.str.contains(_NO_IDENTIFIER)).alias("is_number"))
+
+
+def _of_form(values: pl.DataFrame, form: Form) -> pl.DataFrame:
     if form is Form.TEXT:
-        return distinct.filter(~pl.col("is_number")).select("text", "rows")
+        return values.filter(~pl.col("is_number")).select("column", "text", "rows")
     digits = pl.col("text").str.replace_many(_MARKS, "").alias("digits")
-    numbers = distinct.filter("is_number").select("text", "rows", digits)
+    numbers = values.filter("is_number").select("column", "text", "rows", digits)
     return numbers.with_columns(pl.col("digits").str.len_bytes().alias("length"))
 
 
 # ── evidence ─────────────────────────────────────────────────────────────────────────────
 
 
-def _found(values: pl.Series, name: str, kinds: Sequence[Kind], reference: Reference) -> list[_Finding]:
-    distinct = _distinct(values)
-    filled = int(distinct["rows"].sum())
-    if not filled:
-        return []
-    whole: list[_Finding] = []
-    searchable = distinct.filter(~pl.col("is_number")).select("text", "rows")
+def _found(
+    values: pl.DataFrame, columns: Sequence[_Column], kinds: Sequence[Kind], reference: Reference
+) -> dict[int, list[_Finding]]:
+    """What was found, by the place of the column."""
+    found: dict[int, list[_Finding]] = {column.number: [] for column in columns}
+    texts = pl.DataFrame()
     for form in Form:
-        of_form = _of_form(distinct, form)
+        of_form = _of_form(values, form)
         candidates = [kind for kind in kinds if kind.form is form]
-        if of_form.is_empty() or not candidates:
-            continue
         judged = _judged(of_form, candidates, reference)
-        found = sorted(
-            _whole(judged, candidates, name, filled, reference),
-            key=lambda one: one.confidence * one.share,
-            reverse=True,
-        )
-        kept, explained = _apart(judged, found, filled)
-        whole += kept
+        kept = _whole(judged, columns, candidates, reference)
+        for number, findings in kept.items():
+            found[number] += findings
         if form is Form.TEXT:
-            searchable = of_form.filter(~explained).select("text", "rows")
-    # Streets are named after people: what is an address is not searched for names.
-    known = {finding.kind.name for finding in whole}
-    if "address" in known:
-        known.add("person_name")
-    left = [kind for kind in kinds if kind.name not in known]
-    within = _within(searchable, left, name, filled, reference)
-    return sorted([*whole, *within], key=lambda one: one.confidence * one.share, reverse=True)
+            texts = of_form.filter(~_closed(judged, kept))
+    for number, findings in _within(texts, columns, kinds, found, reference).items():
+        found[number] += findings
+    return found
 
 
 def _judged(of_form: pl.DataFrame, kinds: Sequence[Kind], reference: Reference) -> pl.DataFrame:
-    """`rows`, and for each kind which values have its shape and which are valid."""
+    """`column`, `rows`, and for each kind which values have its shape and which are valid."""
     shapes = of_form.select(
         pl.repeat(True, pl.len()).and_(kind.has_shape(reference)).alias(f"{kind.name}.shape") for kind in kinds
     )
-    judged = [of_form["rows"], *shapes]
+    judged = [of_form["column"], of_form["rows"], *shapes]
     for kind in kinds:
         shaped = shapes[f"{kind.name}.shape"]
         valid = pl.repeat(False, of_form.height, dtype=pl.Boolean, eager=True)
@@ -208,66 +234,107 @@ def _judged(of_form: pl.DataFrame, kinds: Sequence[Kind], reference: Reference) 
 
 
 def _whole(
-    judged: pl.DataFrame, kinds: Sequence[Kind], name: str, filled: int, reference: Reference
-) -> Iterator[_Finding]:
-    for kind in kinds:
-        valid = judged[f"{kind.name}.valid"]
-        matching = int(judged["rows"].filter(valid).sum())
-        if not matching:
-            continue
-        prior = _prior(kind, name)
-        shaped = int(judged[f"{kind.name}.shape"].sum())
-        sure = _confidence(shaped, int(valid.sum()), kind.chance(reference), kind.lookalikes, prior)
-        if sure >= WORTH_A_LOOK:
-            yield _Finding(kind, False, matching, matching / filled, sure)
+    judged: pl.DataFrame, columns: Sequence[_Column], kinds: Sequence[Kind], reference: Reference
+) -> dict[int, list[_Finding]]:
+    """Kinds of whole values, by the place of the column."""
+    counted = judged.group_by("column").agg(
+        count
+        for kind in kinds
+        for count in (
+            pl.col(f"{kind.name}.shape").sum(),
+            pl.col(f"{kind.name}.valid").sum(),
+            pl.col("rows").filter(f"{kind.name}.valid").sum().alias(f"{kind.name}.rows"),
+        )
+    )
+    counts = {row["column"]: row for row in counted.iter_rows(named=True)}
+    found: dict[int, list[_Finding]] = {}
+    for column in columns:
+        findings = []
+        for kind in kinds:
+            shaped, valid, rows = (
+                counts.get(column.number, {}).get(f"{kind.name}.{what}", 0) for what in ("shape", "valid", "rows")
+            )
+            if not valid:
+                continue
+            prior = _prior(kind, column.name)
+            sure = _confidence(shaped, valid, kind.chance(reference), kind.lookalikes, prior)
+            if sure >= WORTH_A_LOOK:
+                findings.append(_Finding(kind, False, rows, rows / column.filled, sure))
+        if findings:
+            own = judged.filter(pl.col("column") == column.number)
+            found[column.number] = _apart(own, sorted(findings, key=_strength, reverse=True), column.filled)
+    return found
 
 
-def _apart(judged: pl.DataFrame, found: Sequence[_Finding], filled: int) -> tuple[list[_Finding], pl.Series]:
-    """The findings that explain enough values which no better one explains, and which values are explained by any
-    but names and addresses: those may hold something else besides."""
+def _apart(judged: pl.DataFrame, found: Sequence[_Finding], filled: int) -> list[_Finding]:
+    """The findings that explain enough values of a column which no better one explains."""
     kept: list[_Finding] = []
-    taken = closed = pl.repeat(False, judged.height, dtype=pl.Boolean, eager=True)
+    taken = pl.repeat(False, judged.height, dtype=pl.Boolean, eager=True)
     for finding in found:
         own = judged[f"{finding.kind.name}.valid"]
-        if judged["rows"].filter(own & ~taken).sum() < finding.kind.least_share * filled:
-            continue
-        kept.append(finding)
-        taken = taken | own
-        if finding.kind.name not in ("person_name", "address"):
-            closed = closed | own
-    return kept, closed
+        if judged["rows"].filter(own & ~taken).sum() >= finding.kind.least_share * filled:
+            kept.append(finding)
+            taken = taken | own
+    return kept
+
+
+def _closed(judged: pl.DataFrame, found: Mapping[int, Sequence[_Finding]]) -> pl.Series:
+    """Which texts are explained as a whole by any kind but names and addresses, which may hold something besides."""
+    closed = pl.repeat(False, judged.height, dtype=pl.Boolean, eager=True)
+    for number, findings in found.items():
+        for finding in findings:
+            if finding.kind.name not in ("person_name", "address"):
+                closed = closed | (judged[f"{finding.kind.name}.valid"] & (judged["column"] == number))
+    return closed
 
 
 def _within(
-    texts: pl.DataFrame, kinds: Sequence[Kind], name: str, filled: int, reference: Reference
-) -> Iterator[_Finding]:
+    texts: pl.DataFrame,
+    columns: Sequence[_Column],
+    kinds: Sequence[Kind],
+    whole: Mapping[int, Sequence[_Finding]],
+    reference: Reference,
+) -> dict[int, list[_Finding]]:
+    """Kinds that longer texts hold, by the place of the column."""
     texts = texts.filter(pl.col("text").str.contains(_WITHIN))
-    if texts.is_empty():
-        return
-    spans = search(texts["text"], reference, tuple(kind.name for kind in kinds))
-    rows = texts["rows"]
-    for kind in kinds:
-        of_kind = spans.filter(pl.col("kind") == kind.name)
-        if of_kind.is_empty():
-            continue
-        sure = max(
-            _confidence_of(rule, of_kind.filter(pl.col("rule") == place), texts, kind, _prior(kind, name), reference)
-            for place, rule in enumerate(kind.in_text)
-        )
-        matching = int(rows.gather(of_kind["row"].unique()).sum())
-        if sure >= WORTH_A_LOOK:
-            yield _Finding(kind, True, matching, matching / filled, sure)
+    alike: dict[tuple[Kind, ...], list[_Column]] = {}
+    for column in columns:
+        known = {finding.kind.name for finding in whole[column.number]}
+        # Streets are named after people: what is an address is not searched for names.
+        known |= {"person_name"} if "address" in known else set()
+        alike.setdefault(tuple(kind for kind in kinds if kind.name not in known), []).append(column)
+    found: dict[int, list[_Finding]] = {}
+    for left, members in alike.items():
+        searched = texts.filter(pl.col("column").is_in([column.number for column in members]))
+        spans = search(searched["text"], reference, tuple(kind.name for kind in left))
+        spans = spans.with_columns(searched["column"].gather(spans["row"]), searched["rows"].gather(spans["row"]))
+        present = set(spans.select("column", "kind").unique().iter_rows())
+        for column in members:
+            for kind in left:
+                if (column.number, kind.name) in present:
+                    finding = _of_spans(
+                        spans.filter((pl.col("column") == column.number) & (pl.col("kind") == kind.name)),
+                        searched.filter(pl.col("column") == column.number)["text"],
+                        column,
+                        kind,
+                        reference,
+                    )
+                    if finding.confidence >= WORTH_A_LOOK:
+                        found.setdefault(column.number, []).append(finding)
+    return found
 
 
-def _confidence_of(
-    rule: InText, spans: pl.DataFrame, texts: pl.DataFrame, kind: Kind, prior: float, reference: Reference
-) -> float:
-    """How sure what one rule found makes of a kind."""
-    valid = spans["row"].n_unique()
-    if not valid:
-        return 0.0
-    meant = texts["text"].str.contains(rule.candidates or rule.pattern(reference)).sum()
-    return _confidence(max(int(meant), valid), valid, rule.chance(reference), kind.lookalikes, prior)
+def _of_spans(spans: pl.DataFrame, texts: pl.Series, column: _Column, kind: Kind, reference: Reference) -> _Finding:
+    """What the findings of one kind in the texts of one column come to: as sure as the rule that says most."""
+    sure = 0.0
+    for place, rule in enumerate(kind.in_text):
+        valid = spans.filter(pl.col("rule") == place)["row"].n_unique()
+        if valid:
+            meant = int(texts.str.contains(rule.candidates or rule.pattern(reference)).sum())
+            prior = _prior(kind, column.name)
+            sure = max(sure, _confidence(max(meant, valid), valid, rule.chance(reference), kind.lookalikes, prior))
+    rows = int(spans.unique("row")["rows"].sum())
+    return _Finding(kind, True, rows, rows / column.filled, sure)
 
 
 def _prior(kind: Kind, name: str) -> float:

@@ -76,18 +76,16 @@ def by_kind() -> list[Measured]:
 
 def _matched(columns: dict[str, pl.Series]) -> dict[str, dict[str, int]]:
     """How many values of each column are of each kind by themselves, whatever column they are in."""
-    from merajut_assets.privacy.detection.columns import _as_text, _distinct, _judged, _of_form
+    from merajut_assets.privacy.detection.columns import _batches, _judged, _of_form
     from merajut_assets.privacy.detection.kinds import Form
 
     lists = samples.reference()
     counts: dict[str, dict[str, int]] = {kind.name: {} for kind in KINDS}
     for name, column in columns.items():
-        text = _as_text(column)
-        assert text is not None
-        distinct = _distinct(text)
+        (values,) = _batches(column.to_frame(name))
         for form in Form:
             kinds = [kind for kind in KINDS if kind.form is form]
-            of_form = _of_form(distinct, form)
+            of_form = _of_form(values, form)
             judged = _judged(of_form, kinds, lists)
             for kind in kinds:
                 counts[kind.name][name] = int(judged["rows"].filter(judged[f"{kind.name}.valid"]).sum())
