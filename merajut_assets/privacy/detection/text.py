@@ -43,6 +43,8 @@ def search(texts: pl.Series, reference: Reference, kinds: tuple[str, ...]) -> pl
     found = [pl.DataFrame(schema={**FINDINGS, "rule": pl.UInt32})]
     for kind in wanted:
         for place, rule in enumerate(kind.in_text):
+            if rule.needs is not None and not searched[flags[rule.needs]].any():
+                continue
             able = searched if rule.needs is None else searched.filter(flags[rule.needs])
             spans = _spans(able.select("row", "text"), rule, reference)
             if spans.height:
