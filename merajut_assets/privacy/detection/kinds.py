@@ -136,9 +136,10 @@ def _is_phone(reference: Reference) -> pl.Expr:
     return dialled | bare
 
 
-def _phone_in_text(reference: Reference) -> str:
+def _phone_in_text(_: Reference) -> str:
+    """What can be a number; whether it is one, the numbering plan says (`_found_phone`)."""
     separated = r"(?:[ .\-]?\d)"
-    mobile = rf"(?:\+?62|0)[ .\-]?8[1-35-9]{separated}{{7,10}}"
+    mobile = rf"(?:\+?62|0)[ .\-]?8{separated}{{8,11}}"
     fixed = rf"\(0\d{{2,3}}\)[ .\-]?\d{separated}{{5,7}}|\+62[ .\-]?[2-79]{separated}{{7,10}}"
     return rf"(?:^|[^\d.])({mobile}|{fixed})(?:\D|$)"
 
@@ -149,8 +150,8 @@ def _found_phone(reference: Reference) -> pl.Expr:
 
 # ── people ───────────────────────────────────────────────────────────────────────────────
 
-# How people are addressed, and what comes with a name; the first group says by itself that a name follows.
 _MARKS_OF_NAMES = [".", ",", "-"]
+# How people are addressed, and what comes with a name; the first group says by itself that a name follows.
 _ADDRESS = ("bapak", "bpk", "ibu", "pak", "bu", "sdr", "sdri", "tn", "ny", "nn", "hj", "ustadz", "ustaz", "ustadzah")
 _TITLES = ("h", "dr", "drg", "ir", "drs", "dra", "prof", "kh", "ust", "r", "rr", "an", "adik", "kak", "mas", "mbak")
 # Where one of these stands, a name is that of a place, an institution or a street, or nobody in particular is meant.
@@ -213,9 +214,23 @@ _VILLAGE = r"\b(?:(?:[Kk]el|KEL|[Kk]ec|KEC)\. ?|(?:Kelurahan|Kecamatan|Dusun) )[
 _ADDRESS_MARKS = f"{_STREET}|{_HAMLET}|(?:{_VILLAGE})[ ,]+(?:{_VILLAGE})"
 
 # Codes before the number on the plate, by the police's regions of registration.
-_PLATE_REGIONS = "A|B|D|E|F|G|H|K|L|M|N|P|R|S|T|W|Z|A[ABDEG]|B[ABDEGHKLMNP]|D[ABCDEGHKLMNRSTW]|E[ABD]|K[BHTU]|P[ABGSTY]"
-_PLATE = rf"(?:{_PLATE_REGIONS})[ \-]?[1-9]\d{{0,3}}[ \-]?[A-Z]{{1,3}}"
-_PLATES = 17 + 5 + 12 + 16 + 3 + 4 + 6
+_PLATE_CODES = (
+    *"ABDEFGHKLMNPRSTWZ",
+    *(
+        first + second
+        for first, seconds in {
+            "A": "ABDEG",
+            "B": "ABDEGHKLMNP",
+            "D": "ABCDEGHKLMNRSTW",
+            "E": "ABD",
+            "K": "BHTU",
+            "P": "ABGSTY",
+        }.items()
+        for second in seconds
+    ),
+)
+_PLATE_CODE = f"(?:{'|'.join(_PLATE_CODES)})"
+_PLATE = rf"{_PLATE_CODE}[ \-]?[1-9]\d{{0,3}}[ \-]?[A-Z]{{1,3}}"
 
 # Series of passports that are in use, before seven digits.
 _PASSPORT = r"[A-EPSX]\d{7}"
@@ -407,13 +422,13 @@ KINDS: tuple[Kind, ...] = (
         form=Form.TEXT,
         has_shape=lambda _: _TEXT.str.contains(r"^[A-Z]{1,2}[ \-]?\d{1,4}[ \-]?[A-Z]{1,3}$"),
         is_valid=lambda _: _TEXT.str.contains(f"^{_PLATE}$"),
-        chance=_always(_PLATES / (26 + 26**2)),
+        chance=_always(len(_PLATE_CODES) / (26 + 26**2)),
         lookalikes=_FEW,
         least_share=0.5,
         hints=("plate", "plat", "nopol", "no_polisi"),
         in_text=(
             InText(
-                lambda _: rf"(?:^|\W)((?:{_PLATE_REGIONS}) [1-9]\d{{0,3}} [A-Z]{{1,3}})(?:\W|$)",
+                lambda _: rf"(?:^|\W)({_PLATE_CODE} [1-9]\d{{0,3}} [A-Z]{{1,3}})(?:\W|$)",
                 _always(0.2),
                 needs=r"[A-Z] \d",
             ),
@@ -458,7 +473,7 @@ KINDS: tuple[Kind, ...] = (
         form=Form.TEXT,
         has_shape=_is_short_text_of_letters,
         is_valid=_is_name,
-        chance=_always(0.03),  # measured on the names of all villages
+        chance=_always(0.03),  # ten times what names of places have: other texts have more of them
         lookalikes=_FEW,
         least_share=0.1,
         hints=("name", "nama", "contact_person", "guardian", "wali", "ibu", "ayah"),

@@ -62,6 +62,16 @@ def test_the_declared_chance_is_that_of_random_digits(name, record_property):
     assert share == pytest.approx(kind.chance(lists), rel=0.25)
 
 
+def test_the_declared_chance_of_names_is_above_that_of_places(record_property):
+    """Names of villages are made of names of people, and are what those are confused with first."""
+    (kind,) = [kind for kind in KINDS if kind.name == "person_name"]
+    lists = samples.reference()
+    judged = _judged(_of_form(next(_batches(lists.places.to_frame())), Form.TEXT), [kind], lists)
+    share = judged["person_name.valid"].sum() / judged["person_name.shape"].sum()
+    record_property("chance of person_name", share)
+    assert 0 < share < kind.chance(lists) / 5
+
+
 def test_kinds_are_described_and_told_apart():
     """Reports and contracts name kinds; each has something to be found by."""
     names = [kind.name for kind in KINDS]
