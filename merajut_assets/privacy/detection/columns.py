@@ -49,8 +49,9 @@ DETECTED = {
     "advice": pl.String,
 }
 
-# Digits, and what people put between them; but not days, decimal fractions and amounts with marks between thousands.
-_NUMBER = r"^[+(]?\d[\d \-./()]{3,24}$"
+# As many digits as some kind has, and what people put between them; but not days, decimal fractions and amounts with
+# marks between thousands. What has more digits is searched as a text: two numbers may stand in one cell.
+_NUMBER = r"^[+(]?(?:[0-9][ \-./()]{0,3}){5,16}$"
 _NO_IDENTIFIER = (
     r"^(?:\d{1,2}[\-./ ]\d{1,2}[\-./ ]\d{4}|\d{4}[\-./ ]\d{1,2}[\-./ ]\d{1,2}"
     r"|(?:0|[1-9]\d{0,2})\.\d+|[1-9]\d{0,2}(?:\.\d{3})+)$"

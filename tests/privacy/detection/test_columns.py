@@ -131,6 +131,14 @@ def test_a_phone_number_in_a_name_is_noticed_beside_the_names():
     assert kinds["phone"]["verdict"] == "direct_identifier"
 
 
+def test_two_numbers_in_one_cell_are_found():
+    """Both lines of a form in one field: more digits than any number has, and none of them hidden by that."""
+    niks, phones = samples.niks(LISTS, generator(), 100), samples.padded(generator(), 0, 10**8, 100, 8)
+    found = detect_columns(pl.DataFrame({"ref": samples.joined(niks, " / 0812", phones)}), LISTS)
+    assert set(found.filter("within_text")["kind"]) == {"nik", "phone"}
+    assert found["share"].to_list() == [1.0, 1.0]
+
+
 def test_few_values_of_a_kind_are_found_among_others():
     """A column of references in which every fiftieth is a NIK is not harmless because of the forty-nine."""
     niks = samples.niks(LISTS, generator(), 40)
