@@ -56,7 +56,7 @@ _NO_IDENTIFIER = (
     r"^(?:\d{1,2}[\-./ ]\d{1,2}[\-./ ]\d{4}|\d{4}[\-./ ]\d{1,2}[\-./ ]\d{1,2}"
     r"|(?:0|[1-9]\d{0,2})\.\d+|[1-9]\d{0,2}(?:\.\d{3})+)$"
 )
-_MARKS = [" ", "-", ".", "/", "(", ")", "+"]
+_WITHOUT_MARKS = dict.fromkeys(" -./()+", "")
 # Whether values are mostly distinct is seen on so many of them.
 _LOOKED_AT = 10_000
 _BATCH_VALUES = 1_000_000
@@ -190,7 +190,7 @@ def _with_form(values: pl.DataFrame) -> pl.DataFrame:
 def _of_form(values: pl.DataFrame, form: Form) -> pl.DataFrame:
     if form is Form.TEXT:
         return values.filter(~pl.col("is_number")).select("column", "text", "rows")
-    digits = pl.col("text").str.replace_many(_MARKS, "").alias("digits")
+    digits = pl.col("text").str.replace_many(_WITHOUT_MARKS).alias("digits")
     numbers = values.filter("is_number").select("column", "text", "rows", digits)
     return numbers.with_columns(pl.col("digits").str.len_bytes().alias("length"))
 
@@ -229,7 +229,9 @@ def _judged(of_form: pl.DataFrame, kinds: Sequence[Kind], reference: Reference) 
         valid = pl.repeat(False, of_form.height, dtype=pl.Boolean, eager=True)
         if shaped.any():
             able = of_form.with_row_index("place").filter(shaped)
-            valid = valid.scatter(able.filter(kind.is_valid(reference))["place"], True)
+            # Lazily: what a rule names twice is then computed once.
+            told = able.lazy().select("place", kind.is_valid(reference).alias("is_valid")).collect()
+            valid = valid.scatter(told["place"].filter(told["is_valid"]), True)
         judged.append(valid.alias(f"{kind.name}.valid"))
     return pl.DataFrame(judged)
 

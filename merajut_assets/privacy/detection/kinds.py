@@ -45,13 +45,15 @@ class InText:
     `text`, says so.
 
     `candidates` is the pattern of everything that could have been meant (default: `pattern`), and `chance` how many of
-    those are found though nothing of the kind was meant. `needs` is what a text without it need not be searched for."""
+    those are found though nothing of the kind was meant. A text without what `needs` says, or without a digit where
+    every such value has some (`has_digits`), need not be searched."""
 
     pattern: Callable[[Reference], str]
     chance: Callable[[Reference], float]
+    needs: str
     is_valid: Rule | None = None
     candidates: str | None = None
-    needs: str | None = None
+    has_digits: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Kind:
     Whole values: `has_shape` and `is_valid` judge the columns `text`, `digits` and `length` of `Form.NUMBER`, or
     `text` of `Form.TEXT`; what has not the shape is not judged further. `chance`: how many values of that shape are
     valid though nothing of the kind was meant. `lookalikes`: how many other columns hold nothing but such values.
-    `least_share`: a column of which fewer values match is not of this kind; `least_share_within`, of which
-    fewer texts hold one. `hints`: words of column names."""
+    `least_share`: a column of which fewer values match is not of this kind; `least_share_within`, of which fewer texts
+    hold one. `hints`: words of column names."""
 
     name: str
     description: str
@@ -150,7 +152,7 @@ def _found_phone(reference: Reference) -> pl.Expr:
 
 # ── people ───────────────────────────────────────────────────────────────────────────────
 
-_MARKS_OF_NAMES = [".", ",", "-"]
+_MARKS_OF_NAMES = dict.fromkeys(".,-", " ")
 # How people are addressed, and what comes with a name; the first group says by itself that a name follows.
 _ADDRESS = ("bapak", "bpk", "ibu", "pak", "bu", "sdr", "sdri", "tn", "ny", "nn", "hj", "ustadz", "ustaz", "ustadzah")
 _TITLES = ("h", "dr", "drg", "ir", "drs", "dra", "prof", "kh", "ust", "r", "rr", "an", "adik", "kak", "mas", "mbak")
@@ -166,7 +168,7 @@ _NOT_A_PERSON = (
 
 
 def _is_name(reference: Reference) -> pl.Expr:
-    words = _words_of(_TEXT.str.replace_many(_MARKS_OF_NAMES, " "))
+    words = _words_of(_TEXT.str.replace_many(_MARKS_OF_NAMES))
     addressed = words.str.contains(rf"^ (?:{'|'.join(_ADDRESS)}) +[a-z]{{3,}}")
     known = words.str.contains_any(as_words(reference.clear_names))
     return (addressed | known) & ~words.str.contains_any(as_words(_NOT_A_PERSON))
@@ -210,6 +212,7 @@ def _found_name(reference: Reference) -> pl.Expr:
 _STREET = r"(?:\b[Jj][Ll][Nn]?\b\.?|\b(?:Jalan|JALAN|Gang|GANG)\b|\b[Gg]g\.|\bGG\.) ?[A-Z][A-Za-z0-9.' ]+"
 _HAMLET = r"\b[Rr][Tt]\b\.? ?[0-9]+ ?/? ?(?:[Rr][Ww]\b\.? ?)?[0-9]+"
 _VILLAGE = r"\b(?:(?:[Kk]el|KEL|[Kk]ec|KEC)\. ?|(?:Kelurahan|Kecamatan|Dusun) )[A-Z][A-Za-z'\- ]+"
+_ADDRESS_WORDS = r"(?i)jl|jalan|gg\.|gang|rt|kel|kec|dusun"
 # A district by itself is a region, of which there are official lists; with its village it is where somebody lives.
 _ADDRESS_MARKS = f"{_STREET}|{_HAMLET}|(?:{_VILLAGE})[ ,]+(?:{_VILLAGE})"
 
@@ -250,7 +253,7 @@ KINDS: tuple[Kind, ...] = (
         lookalikes=_NEXT_TO_NONE,
         least_share=_FEWEST,
         hints=("email", "mail", "surel"),
-        in_text=(InText(lambda _: f"(?i)({structure.EMAIL})", _always(1e-6), needs="@"),),
+        in_text=(InText(lambda _: f"(?i)({structure.EMAIL})", _always(1e-6), needs="@", has_digits=False),),
     ),
     Kind(
         name="kk",
@@ -463,7 +466,7 @@ KINDS: tuple[Kind, ...] = (
         lookalikes=_FEW,
         least_share=0.1,
         hints=("address", "alamat", "street", "jalan", "domisili"),
-        in_text=(InText(lambda _: f"({_ADDRESS_MARKS})", _always(0.002)),),
+        in_text=(InText(lambda _: f"({_ADDRESS_MARKS})", _always(0.002), needs=_ADDRESS_WORDS, has_digits=False),),
         least_share_within=0.01,
     ),
     Kind(
@@ -478,8 +481,8 @@ KINDS: tuple[Kind, ...] = (
         least_share=0.1,
         hints=("name", "nama", "contact_person", "guardian", "wali", "ibu", "ayah"),
         in_text=(
-            InText(_addressed_in_text, _always(0.05), is_valid=_found_person, needs=r"\p{Lu}"),
-            InText(_named_in_text, _always(0.03), is_valid=_found_name, needs=r"\p{Lu}"),
+            InText(_addressed_in_text, _always(0.05), is_valid=_found_person, needs=r"\p{Lu}", has_digits=False),
+            InText(_named_in_text, _always(0.03), is_valid=_found_name, needs=r"\p{Lu}", has_digits=False),
         ),
         least_share_within=0.02,
     ),

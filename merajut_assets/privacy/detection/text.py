@@ -36,21 +36,26 @@ def search(texts: pl.Series, reference: Reference, kinds: tuple[str, ...]) -> pl
     """As `find_in_text`, in no order and with the place of the rule among the kind's own (`rule`); `texts` are searched
     one by one, and none is null."""
     wanted = chosen(kinds)
-    needs = dict.fromkeys(rule.needs for kind in wanted for rule in kind.in_text if rule.needs is not None)
+    needs = dict.fromkeys(rule.needs for kind in wanted for rule in kind.in_text if rule.has_digits)
     flags = {need: f"needs {place}" for place, need in enumerate(needs)}
-    given = texts.alias("text").to_frame().with_row_index("row")
-    searched = given.with_columns(pl.col("text").str.contains(need).alias(flag) for need, flag in flags.items())
+    every = texts.alias("text").to_frame().with_row_index("row")
+    # Most kinds are numbers, and most texts hold none.
+    numbered = every.filter(pl.col("text").str.contains("[0-9]"))
+    numbered = numbered.with_columns(pl.col("text").str.contains(need).alias(flag) for need, flag in flags.items())
     found = [pl.DataFrame(schema={**FINDINGS, "rule": pl.UInt32})]
     for kind in wanted:
         for place, rule in enumerate(kind.in_text):
-            if rule.needs is not None and not searched[flags[rule.needs]].any():
+            if rule.has_digits:
+                able = numbered.filter(flags[rule.needs])
+            else:
+                able = every.filter(pl.col("text").str.contains(rule.needs))
+            if able.is_empty():
                 continue
-            able = searched if rule.needs is None else searched.filter(flags[rule.needs])
             spans = _spans(able.select("row", "text"), rule, reference)
             if spans.height:
                 named = pl.lit(kind.name).alias("kind"), pl.lit(place, dtype=pl.UInt32).alias("rule")
                 found.append(spans.with_columns(named).select(found[0].columns))
-                searched = _hide(searched, spans)
+                every, numbered = _hide(every, spans), _hide(numbered, spans)
     return pl.concat(found)
 
 
@@ -67,7 +72,8 @@ def _spans(texts: pl.DataFrame, rule: InText, reference: Reference) -> pl.DataFr
         at = pl.col("text").str.find(pl.col("whole"), literal=True)
         within = pl.col("whole").str.find(pl.col("found"), literal=True)
         searched = searched.with_columns((at + within).alias("start"), pl.col("found").str.len_bytes().alias("length"))
-        spans.append(searched.filter(is_valid).select(spans[0].columns))
+        told = searched.lazy().with_columns(is_valid.alias("is_valid")).collect()  # lazily: see `columns`
+        spans.append(told.filter("is_valid").select(spans[0].columns))
         # Whether it was valid or not, it is done with, and the next one is looked for behind it.
         searched = _hide(searched.select("row", "text"), searched.select(spans[0].columns))
         searched = searched.filter(pl.col("text").str.contains(pattern))
