@@ -155,7 +155,7 @@ def _found_phone(reference: Reference) -> pl.Expr:
 _MARKS_OF_NAMES = dict.fromkeys(".,-", " ")
 # How people are addressed, and what comes with a name; the first group says by itself that a name follows.
 _ADDRESS = ("bapak", "bpk", "ibu", "pak", "bu", "sdr", "sdri", "tn", "ny", "nn", "hj", "ustadz", "ustaz", "ustadzah")
-_TITLES = ("h", "dr", "drg", "ir", "drs", "dra", "prof", "kh", "ust", "r", "rr", "an", "adik", "kak", "mas", "mbak")
+_TITLES = ("dr", "drg", "ir", "drs", "dra", "prof", "kh", "ust", "adik", "kak", "mas", "mbak")
 # Where one of these stands, a name is that of a place, an institution or a street, or nobody in particular is meant.
 _NOT_A_PERSON = (
     *("pt", "cv", "ud", "tbk", "yayasan", "panti", "lksa", "rumah", "bank", "koperasi", "toko", "universitas"),
@@ -178,13 +178,13 @@ def _is_short_text_of_letters(_: Reference) -> pl.Expr:
     return _TEXT.str.contains(r"^[\p{L} .,'`\-]{2,60}$") & (_TEXT.str.count_matches(" ", literal=True) <= 6)
 
 
-_CAPITALISED = r"\p{Lu}[\p{Ll}']+"
+# Forms are filled in with capitals throughout.
+_CAPITALISED = r"\p{Lu}[\p{L}']+"
 
 
 def _addressed_in_text(_: Reference) -> str:
-    words = "|".join(word.capitalize() for word in (*_ADDRESS, *(title for title in _TITLES if len(title) > 1)))
-    initials = "|".join(rf"{title.capitalize()}\." for title in _TITLES)
-    return rf"(?:^|\W)((?:(?:{words}|dr|drg)\.?|{initials}) {_CAPITALISED}(?: {_CAPITALISED}){{0,3}})"
+    words = "|".join((*_ADDRESS, *_TITLES))
+    return rf"(?:^|\W)((?:(?i:{words})\.?|H\.) {_CAPITALISED}(?: {_CAPITALISED}){{0,3}})"
 
 
 def _named_in_text(_: Reference) -> str:

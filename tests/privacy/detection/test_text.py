@@ -50,6 +50,8 @@ def shown(*texts: str | None, kinds: tuple[str, ...] = ALL) -> list[tuple[int, s
         ("di Kel. Sukasari, Kec. Sukajadi, dekat pasar", "address", "Kel. Sukasari, Kec. Sukajadi"),
         ("diantar Bapak Joko Xaverius kemarin", "person_name", "Bapak Joko Xaverius"),
         ("bertemu Nurhaliza Siregar di sana", "person_name", "Nurhaliza Siregar"),
+        ("pesan dari ibu Rina kemarin", "person_name", "ibu Rina"),
+        ("NAMA: SITI NURHALIZA (ibu)", "person_name", "SITI NURHALIZA"),
     ],
 )
 def test_each_kind_is_found_where_it_stands(text, kind, value):
@@ -70,6 +72,8 @@ def test_each_kind_is_found_where_it_stands(text, kind, value):
         "id 550e8400-e29b-41d4-a716-446655440000",
         "anak berjalan kaki di jalan besar",
         "Ibu Kota negara dan Bapak Camat",
+        "ibu Kepala Sekolah dan bapak guru",
+        "KEGIATAN ANAK PANTI BULAN INI",
         "Panti Asuhan Kasih Ibu Bandung",
         "PT Maju Jaya Pangan",
         "rapat 31/10/2026 pukul 08.00",
