@@ -25,10 +25,11 @@ from tests.privacy.detection import samples
 ALL = tuple(kind.name for kind in KINDS)
 
 
-def seconds(frame: pl.DataFrame) -> float:
-    began = time.perf_counter()
+def seconds(frame: pl.DataFrame) -> tuple[float, float]:
+    """By the clock, and of all processors: the second says on a busy machine, too, what it costs."""
+    began, spent = time.perf_counter(), time.process_time()
     detect_columns(frame, samples.reference(), ALL)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - spent
 
 
 def main(rows: int) -> None:
@@ -49,8 +50,12 @@ def main(rows: int) -> None:
             {
                 "benchmark": "detect",
                 "values": rows * len(taken),
-                "values_per_second": round(rows * len(taken) / sum(taken.values())),
-                "values_per_second_by_column": {name: round(rows / one) for name, one in taken.items()},
+                "values_per_second": round(rows * len(taken) / sum(clock for clock, _ in taken.values())),
+                "values_per_processor_second": round(rows * len(taken) / sum(spent for _, spent in taken.values())),
+                "values_per_second_by_column": {name: round(rows / clock) for name, (clock, _) in taken.items()},
+                "values_per_processor_second_by_column": {
+                    name: round(rows / spent) for name, (_, spent) in taken.items()
+                },
                 "texts_per_second": round(rows / in_texts),
                 "found_in_texts": found,
                 "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),

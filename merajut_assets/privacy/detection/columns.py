@@ -57,10 +57,9 @@ _NO_IDENTIFIER = (
     r"|(?:0|[1-9]\d{0,2})\.\d+|[1-9]\d{0,2}(?:\.\d{3})+)$"
 )
 _WITHOUT_MARKS = dict.fromkeys(" -./()+", "")
-# Whether values are mostly distinct is seen on so many of them.
-_LOOKED_AT = 10_000
 _BATCH_VALUES = 1_000_000
-_MOSTLY_DISTINCT = 0.9
+# Where more values than this share are distinct, each is judged.
+_MOSTLY_DISTINCT = 0.7
 _WITHIN = r"\d[ .\-]?\d[ .\-]?\d[ .\-]?\d[ .\-]?\d|@|\p{L}+[ .]\p{L}"
 
 
@@ -175,8 +174,8 @@ def _batches(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
 def _distinct(values: pl.Series) -> pl.DataFrame:
     """`text` (without outer blanks) and `rows` that hold it."""
     stripped = values.drop_nulls().str.strip_chars().alias("text").to_frame().filter(pl.col("text") != "")
-    some = stripped["text"].gather_every(max(1, stripped.height // _LOOKED_AT))
-    if some.n_unique() < _MOSTLY_DISTINCT * some.len():
+    different = stripped.select(pl.col("text").approx_n_unique()).item()
+    if different < _MOSTLY_DISTINCT * stripped.height:
         return stripped.group_by("text").agg(pl.len().alias("rows"))
     # Counting would take longer than judging a few values twice.
     return stripped.with_columns(pl.lit(1, dtype=pl.UInt32).alias("rows"))
