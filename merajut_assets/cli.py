@@ -489,6 +489,31 @@ def risk_of_file(
         _show_figures(figures, as_json)
 
 
+@app.command("detect")
+def detect_in_file(
+    file: TableFile,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="Kinds to look for only when asked, such as vehicle_plate. May be repeated."),
+    ] = None,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Exit code 1 when a column looks personal.")] = False,
+    separator: Separator = ",",
+    as_json: AsJson = False,
+) -> None:
+    """Tell which columns of a table look personal: as what, in how many values, how sure. Needs no lakehouse.
+
+    Knows Indonesian numbers (NIK, KK, NPWP, BPJS, passports, phones, bank accounts, postal codes), e-mail and street
+    addresses and names, also inside texts. Shows no value.
+    """
+    with clean_exit():
+        from merajut_assets.command import anonymising, detecting
+
+        answer = detecting.detect_in_file(file, _separator(separator), tuple(_listed(also)))
+        typer.echo(anonymising.as_json(answer) if as_json else "\n".join(detecting.lines(answer)))
+        if refuse:
+            detecting.refuse_personal(answer)
+
+
 # ── audit and keys ───────────────────────────────────────────────────────────────────────
 
 

@@ -118,6 +118,7 @@ def test_the_promised_commands_are_there() -> None:
         "audit show",
         "erase-again",
         "restore",
+        "detect",
     } <= names
 
 

@@ -83,7 +83,8 @@ class Column:
 
     `required` counts for completeness; a row with an empty cell is refused only where the column is
     not `nullable`. `sources` are what the value is computed from; `linked_by` are columns that only find the rows it
-    is computed from."""
+    is computed from. `holds` are kinds of values (`privacy.detection`) that look personal and are public here, such as
+    the address of an institution."""
 
     name: str
     dtype: pl.DataType
@@ -103,6 +104,8 @@ class Column:
     accuracy: str | None = None
     sources: tuple[str, ...] = ()
     linked_by: tuple[str, ...] = ()
+    # Says nothing about what is stored, so that stating it makes no new version of a table.
+    holds: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def name_in_source(self) -> str:
@@ -126,6 +129,7 @@ def _column(
     accuracy: str | None = None,
     sources: tuple[str, ...] = (),
     linked_by: tuple[str, ...] = (),
+    holds: tuple[str, ...] = (),
     **checks: Any,
 ) -> Any:
     metadata = {
@@ -143,6 +147,7 @@ def _column(
         "accuracy": accuracy,
         "sources": sources,
         "linked_by": linked_by,
+        "holds": holds,
     }
     nullable = checks.pop("nullable", not key)
     return pa.Field(nullable=nullable, description=description, metadata=metadata, **checks)
@@ -340,6 +345,8 @@ def _resolve(contract: TableContract, name: str, spec: Any) -> Column:
             metadata[inherited] = metadata[inherited] or getattr(origins[0], inherited)
     if not description:
         raise ContractError(f"{contract.identifier}.{name}: describe the column")
+    if metadata["holds"] and metadata["privacy"].is_personal:
+        raise ContractError(f"{contract.identifier}.{name}: holds is for columns that are kept in clear")
     if metadata["source_format"] and "%z" in metadata["source_format"].lower():
         raise ContractError(f"{contract.identifier}.{name}: times are UTC; write the format without a zone")
     return Column(

@@ -59,7 +59,8 @@ def _meaning(column: Column) -> str:
         if column.required
         else ""
     )
-    text = f"{column.description}{unit}.{need}"
+    public = f" Public here: {', '.join(column.holds)}." if column.holds else ""
+    text = f"{column.description}{unit}.{need}{public}"
     return text.replace("|", "\\|").replace("*", "\\*")
 
 

@@ -105,4 +105,6 @@ class PostalCodes(pa.DataFrameModel):
     village_code: str = public(
         "Village", source_name="kode", key=True, references="wilayah.villages.code", str_matches=VILLAGE_CODE
     )
-    postal_code: str = public("Postal code", source_name="kodepos", required=True, str_matches=r"^[1-9]\d{4}$")
+    postal_code: str = public(
+        "Postal code", source_name="kodepos", required=True, str_matches=r"^[1-9]\d{4}$", holds=("postal_code",)
+    )

@@ -6,7 +6,8 @@ No postponed annotations here: Dagster reads that of the context at run time.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from merajut_assets.catalogue import PrivacyStep, asset_options, source_key, sou
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import DataOrigin, Subject, System, TableContract
 from merajut_assets.failures import guarded
-from merajut_assets.raw import landing
+from merajut_assets.raw import landing, personal
 from merajut_assets.sources import reader
+from merajut_assets.sources.identity import read_reference
 from merajut_assets.sources.request import SourceError
 from partitions import ingest_partitions
 from resources.encryption import digest
@@ -70,17 +72,22 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
     Raises SourceError: the source is refused. Nothing is written then."""
     _complete_killed(lakehouse, system, contract)
     location = lakehouse.location(system)
-    fingerprint = reader.fingerprint(contract, system, location)
+    with _looks_of_new_columns(lakehouse, system, contract):
+        fingerprint = reader.fingerprint(contract, system, location)
     declared = landing.contract_fingerprint(contract)
     known = lakehouse.lake.latest_raw(system.name, contract.name)
     if known is not None and _is_of(known, fingerprint, declared):
         return known
-    source = reader.read(contract, system, location)
+    with _looks_of_new_columns(lakehouse, system, contract):
+        source = reader.read(contract, system, location)
     _refuse_emptied(contract, known, source.frame)
     content = _content_digest(lakehouse, source.frame, declared)
     if known is not None and known.digest == content:
         return known
     parsed = landing.parse(source.frame, contract)
+    reference = read_reference(lakehouse.settings.reference)
+    in_clear = personal.refuse_personal_in_clear(parsed.frame, contract, reference)
+    in_texts = personal.personal_in_texts(parsed.frame, contract, reference)
     failed_rules = landing.judge(parsed, contract)
     landed = landing.shield(
         parsed.frame,
@@ -108,6 +115,8 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
             "refused_rows": failed_rules.len() - failed_rules.null_count(),
             "refused_by_rule": ", ".join(f"{rule}: {rows}" for rule, rows in landed.refused.items()),
             "erased_rows": landed.erased,
+            "personal_in_texts": personal.as_text(in_texts),
+            "personal_in_clear": personal.as_text(in_clear),
         },
     )
     if landed.erased:
@@ -116,6 +125,26 @@ def land(lakehouse: Lakehouse, system: System, contract: TableContract, ingest_d
     _audit(lakehouse, contract, version)
     begun.unlink()
     return version
+
+
+@contextmanager
+def _looks_of_new_columns(lakehouse: Lakehouse, system: System, contract: TableContract) -> Iterator[None]:
+    """When a source is refused for new columns, the error also says which of them look personal, and how."""
+    try:
+        yield
+    except SourceError as error:
+        if error.rule != "undeclared_column":
+            raise
+        try:
+            new = reader.read_new_columns(contract, system, lakehouse.location(system))
+        except SourceError:
+            raise error from None
+        looks = personal.looks_of(new, read_reference(lakehouse.settings.reference))
+        if not looks:
+            raise
+        raise SourceError(
+            error.system, error.table, error.rule, f"{error.detail}; {looks}", error.remedy, column=error.column
+        ) from None
 
 
 def _audit(lakehouse: Lakehouse, contract: TableContract, version: RawVersion) -> None:
@@ -263,6 +292,9 @@ def _metadata(version: RawVersion) -> dict[str, Any]:
         "erased_rows": facts["erased_rows"],
         "dropped_columns": len(dropped.split(", ")) if dropped else 0,
         "dropped_column_names": dropped or "none",
+        # Versions that were landed before these were counted do not know them.
+        "personal values in free text": facts.get("personal_in_texts", "not counted") or "none",
+        "personal values in columns kept in clear": facts.get("personal_in_clear", "not counted") or "none",
         "keyed_digest": version.digest,
         "schema_version": version.schema_version,
         "version": version.number,

@@ -10,8 +10,8 @@ belong to landing. Each reader states its options in its own module.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from merajut_assets.sources.sql_dump import read_sql_dump
 from merajut_assets.sources.tabular import read_csv, read_parquet
 from merajut_assets.sources.xml_records import read_sdmx_codelist, read_xml
 
-__all__ = ["Location", "SourceError", "SourceTable", "fingerprint", "original", "read"]
+__all__ = ["Location", "SourceError", "SourceTable", "fingerprint", "original", "read", "read_new_columns"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,48 @@ def read(contract: TableContract, system: System, location: Location) -> SourceT
         modified_at=_modified_at(request),
         original=request.path,
     )
+
+
+@dataclass(frozen=True)
+class _NewColumns(TableRequest):
+    """A request for what the contract does not know: first which columns these are, then their values."""
+
+    names: tuple[str, ...] | None = None
+
+    @property
+    def declared(self) -> dict[str, str]:
+        return {name: name for name in self.names or ()}
+
+    def wanted(self, header: Sequence[str]) -> list[str]:
+        if self.names is None:
+            known = {*super().declared, *self.contract.drops}
+            raise _HeaderRead(tuple(name for name in dict.fromkeys(header) if name not in known))
+        return list(self.names)
+
+
+class _HeaderRead(Exception):
+    """Ends a reading at the header; what it found is for the reader alone, because names may be values."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__("the header was read")
+        self.names = names
+
+
+def read_new_columns(contract: TableContract, system: System, location: Location) -> pl.DataFrame:
+    """The columns that the contract neither declares nor drops, under their names in the source: what they look like
+    is told to whoever has to declare them.
+
+    SourceError: the source cannot be read."""
+    request = _request(contract, system, location)
+    new = _NewColumns(contract, system, request.path, request.database_url)
+    names: tuple[str, ...] = ()
+    try:
+        _READERS[system.format](new)
+    except _HeaderRead as read:
+        names = read.names
+    if not names:
+        return pl.DataFrame()
+    return _READERS[system.format](replace(new, names=names)).frame.select(names)
 
 
 def original(contract: TableContract, system: System, location: Location) -> Path | None:

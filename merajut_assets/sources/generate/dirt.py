@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from merajut_assets.contracts.base import TableContract
-from merajut_assets.sources.generate.columns import Flags, Integers
+from merajut_assets.sources.generate.columns import Flags, Integers, joined
 from merajut_assets.sources.generate.people import misspelt
 
 
@@ -53,6 +53,13 @@ RARE = 0.0008
 USUAL = 0.002
 DUPLICATE_KEYS = 0.0005
 NIK_IN_TEXT = 0.006
+# Other personal values in the notes of social workers, and a phone number where the name belongs.
+PHONE_IN_TEXT = 0.004
+CARD_IN_TEXT = 0.002
+EMAIL_IN_TEXT = 0.002
+ADDRESS_IN_TEXT = 0.002
+NAME_IN_TEXT = 0.004
+PHONE_IN_NAME = 0.004
 INVALID_NIK = 0.002
 STORIES_WITHOUT_CONSENT = 0.05
 
@@ -365,20 +372,23 @@ def wrong_nik(way: str) -> Change:
     return change
 
 
-def plant_nik_in_text(
-    contract: TableContract, frame: pl.DataFrame, column: str, numbers: pl.Series, generator: np.random.Generator
+def plant_in_text(
+    contract: TableContract,
+    frame: pl.DataFrame,
+    column: str,
+    kind: str,
+    rate: float,
+    written: Callable[[Integers], pl.Series],
+    generator: np.random.Generator,
+    able: Flags,
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """Somebody typed the identity number of the person into a text; `numbers` (n,) are those of
-    the rows' people, null where there is none."""
-    able = (numbers.is_not_null() & frame[column].is_not_null()).to_numpy()
-    positions = _choose(np.flatnonzero(able), NIK_IN_TEXT, len(frame), generator)
+    """Somebody wrote something personal behind a text or a name; `written` says what, for the positions of some rows.
+
+    `able` (n,) are the rows in which that can happen."""
+    positions = _choose(np.flatnonzero(able & frame[column].is_not_null().to_numpy()), rate, len(frame), generator)
     if not len(positions):
         return frame, []
-    texts = [
-        f"{text} NIK {number}."
-        for text, number in zip(frame[column].gather(positions), numbers.gather(positions), strict=True)
-    ]
-    replaced = _replaced(frame[column], positions, pl.Series(texts, dtype=pl.String))
+    replaced = _replaced(frame[column], positions, joined(frame[column].gather(positions), " ", written(positions)))
     (key,) = contract.key
-    truth = planted_rows(contract, frame[key].gather(positions), "nik_in_text", Outcome.KEPT, column=column)
+    truth = planted_rows(contract, frame[key].gather(positions), kind, Outcome.KEPT, column=column)
     return frame.with_columns(replaced), [truth]

@@ -17,7 +17,7 @@ import numpy as np
 from merajut_assets.sources.generate.columns import day_number
 
 # Raised whenever the same parameters begin to give other files.
-EDITION = 2
+EDITION = 3
 BLOCK_CHILDREN = 10_000
 # Numbers that a block may use for one kind of row; keys of different blocks never meet.
 BLOCK_NUMBERS = 1_000_000

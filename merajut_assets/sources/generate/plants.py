@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import polars as pl
 
-from merajut_assets.sources.generate import dirt
+from merajut_assets.sources.generate import dirt, people
+from merajut_assets.sources.generate.columns import between, flags, joined, numbered, pick
 from merajut_assets.sources.generate.dirt import (
     Plant,
     duplicate_key,
@@ -40,6 +44,55 @@ def _later(rule: str, column: str, source: str, low: int, high: int, where: pl.E
 def _format(column: str, *values: str, rate: float = dirt.RARE) -> Plant:
     return Plant("wrong_format", rate, set_to(column, *values), rule=f"{column}.format", column=column)
 
+
+Written = Callable[[np.random.Generator, int], pl.Series]
+
+
+def _phone(generator: np.random.Generator, count: int) -> pl.Series:
+    return joined("Nomor ibunya ", people.phones(generator, count), ".")
+
+
+def _card(generator: np.random.Generator, count: int) -> pl.Series:
+    """Numbers of family cards in groups of four, as they stand on the card."""
+    day, month = between(generator, 1, 28, count), between(generator, 1, 12, count)
+    year, serial = between(generator, 5, 26, count), between(generator, 1, 9_999, count)
+    issued = numbered("", (day * 100 + month) * 100 + year, 6)
+    number = joined(
+        pick(_CARD_DISTRICTS, generator.integers(0, len(_CARD_DISTRICTS), count)), issued, numbered("", serial, 4)
+    )
+    return joined("KK ", number.str.replace(r"(\d{4})(\d{4})(\d{4})(\d{4})", "$1 $2 $3 $4"), ".")
+
+
+def _mail(generator: np.random.Generator, count: int) -> pl.Series:
+    names = people.full_names(generator, flags(generator, 0.5, count))
+    return joined("Surel ayahnya ", people.mail_addresses(generator, names, between(generator, 1, 9_999, count)), ".")
+
+
+def _address(generator: np.random.Generator, count: int) -> pl.Series:
+    street = pick(_STREETS, generator.integers(0, len(_STREETS), count))
+    number, hamlet = between(generator, 1, 120, count), between(generator, 1, 12, count)
+    return joined("Sekarang di ", street, numbered(" No. ", number, 1), numbered(" RT ", hamlet, 2), "/03.")
+
+
+def _person(generator: np.random.Generator, count: int) -> pl.Series:
+    return joined("Diantar Bapak ", people.full_names(generator, flags(generator, 0.0, count)), ".")
+
+
+def _phone_behind_name(generator: np.random.Generator, count: int) -> pl.Series:
+    return people.phones(generator, count)
+
+
+_CARD_DISTRICTS = ("327301", "317401", "357810", "120701", "730101", "510301")
+_STREETS = ("Jl. Merdeka", "Jalan Diponegoro", "Gg. Melati", "Jl. Raya Timur", "Jln. Kenanga")
+# Kind, rate, and what is written behind a note or a name.
+PERSONAL_IN_NOTES: tuple[tuple[str, float, Written], ...] = (
+    ("phone_in_text", dirt.PHONE_IN_TEXT, _phone),
+    ("kk_in_text", dirt.CARD_IN_TEXT, _card),
+    ("email_in_text", dirt.EMAIL_IN_TEXT, _mail),
+    ("address_in_text", dirt.ADDRESS_IN_TEXT, _address),
+    ("person_name_in_text", dirt.NAME_IN_TEXT, _person),
+)
+PERSONAL_IN_NAMES: tuple[tuple[str, float, Written], ...] = (("phone_in_name", dirt.PHONE_IN_NAME, _phone_behind_name),)
 
 PLANTS: dict[tuple[str, str], tuple[Plant, ...]] = {
     ("panti", "children"): (

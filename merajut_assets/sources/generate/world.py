@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ from merajut_assets.sources.generate import (
     partnership,
 )
 from merajut_assets.sources.generate.catalogue import TABLES, contract_of, location_of, system_of
-from merajut_assets.sources.generate.columns import Flags
+from merajut_assets.sources.generate.columns import Flags, Integers, joined
 from merajut_assets.sources.generate.places import GenerationError, digest, read_places
 from merajut_assets.sources.generate.plan import EDITION, Block, Parameters, Progress
-from merajut_assets.sources.generate.plants import PLANTS
+from merajut_assets.sources.generate.plants import PERSONAL_IN_NAMES, PERSONAL_IN_NOTES, PLANTS, Written
 from merajut_assets.sources.generate.population import population_table
 from merajut_assets.sources.generate.shared import Shared, build_shared
 from merajut_assets.sources.generate.writers import ParquetTable, SourceWriters
@@ -168,6 +169,7 @@ def make_block(shared: Shared, block: Block) -> BlockWorld:
     identity_numbers = pl.DataFrame({"child_id": registrations.key, "nik": registrations.nik})
     truth += _plant_nik_in_texts(tables, block, identity_numbers)
     planted = pl.concat([*truth, _plant_all(tables, refusals, block.stream, eligible)])
+    planted = pl.concat([planted, *_plant_personal_texts(tables, block, planted)])
     states = children.consent_states(
         registrations,
         tables[("panti", "consents")].filter(pl.col("consent_id").is_first_distinct()),
@@ -206,10 +208,54 @@ def _plant_nik_in_texts(tables: Tables, block: Block, identity_numbers: pl.DataF
     for name, column in ((("panti", "case_notes"), "note"), (("panti", "health_records"), "notes")):
         contract = contract_of(*name)
         numbers = tables[name].join(identity_numbers, on="child_id", how="left", maintain_order="left")["nik"]
-        tables[name], found = dirt.plant_nik_in_text(
-            contract, tables[name], column, numbers, block.stream(f"dirt.nik_in_text.{contract.identifier}")
+        tables[name], found = dirt.plant_in_text(
+            contract,
+            tables[name],
+            column,
+            "nik_in_text",
+            dirt.NIK_IN_TEXT,
+            partial(_nik_behind, numbers),
+            block.stream(f"dirt.nik_in_text.{contract.identifier}"),
+            numbers.is_not_null().to_numpy(),
         )
         truth += found
+    return truth
+
+
+def _nik_behind(numbers: pl.Series, positions: Integers) -> pl.Series:
+    return joined("NIK ", numbers.gather(positions), ".")
+
+
+def _written_behind(written: Written, generator: np.random.Generator, positions: Integers) -> pl.Series:
+    return written(generator, len(positions))
+
+
+def _plant_personal_texts(tables: Tables, block: Block, planted: pl.DataFrame) -> list[pl.DataFrame]:
+    """Personal values in notes and in a name, in rows that nothing else is wrong with, and the truth about them."""
+    truth: list[pl.DataFrame] = []
+    for name, column, plants in (
+        (("panti", "case_notes"), "note", PERSONAL_IN_NOTES),
+        (("panti", "guardians"), "full_name", PERSONAL_IN_NAMES),
+    ):
+        contract = contract_of(*name)
+        (key,) = contract.key
+        is_own = (pl.col("system") == contract.system) & (pl.col("table") == contract.name)
+        dirty = planted.filter(is_own)["key"]
+        for kind, rate, written in plants:
+            frame = tables[name]
+            generator = block.stream(f"dirt.{kind}.{contract.identifier}")
+            tables[name], found = dirt.plant_in_text(
+                contract,
+                frame,
+                column,
+                kind,
+                rate,
+                partial(_written_behind, written, generator),
+                generator,
+                (~frame[key].is_in(dirty.implode())).to_numpy(),
+            )
+            truth += found
+            dirty = pl.concat([dirty, *(rows["key"] for rows in found)])
     return truth
 
 
