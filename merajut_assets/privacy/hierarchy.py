@@ -98,15 +98,33 @@ def distinct_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
 
     The order of the values depends on that of the rows. The column is not nested.
     """
-    if column.dtype == pl.String:
-        # A register of its own: the personal values that it holds go when it does.
-        coded = column.cast(pl.Categorical(pl.Categories.random()))
-        values = coded.cat.get_categories().alias(column.name)
-        number = coded.to_physical()
-        if number.null_count():
-            number = number.fill_null(len(values))
-            values = values.append(pl.Series([None], dtype=pl.String))
-        return values, narrow(number.to_numpy(), len(values))
+    return distinct_columns([column])[0]
+
+
+def distinct_columns(columns: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
+    """The `distinct_values` of each of several `columns` (n,)."""
+    texts = [place for place, column in enumerate(columns) if column.dtype == pl.String]
+    # All texts at once, for that takes all threads. Each has a register of its own: the personal values that it
+    # holds go when it does.
+    coded = pl.DataFrame([columns[place].alias(str(place)) for place in texts]).select(
+        pl.col(str(place)).cast(pl.Categorical(pl.Categories.random())) for place in texts
+    )
+    return [
+        _registered(coded.get_column(str(place)), column.name) if place in texts else _unregistered(column)
+        for place, column in enumerate(columns)
+    ]
+
+
+def _registered(coded: pl.Series, name: str) -> tuple[pl.Series, Numbers]:
+    values = coded.cat.get_categories().alias(name)
+    number = coded.to_physical()
+    if number.null_count():
+        number = number.fill_null(len(values))
+        values = values.append(pl.Series([None], dtype=pl.String))
+    return values, narrow(number.to_numpy(), len(values))
+
+
+def _unregistered(column: pl.Series) -> tuple[pl.Series, Numbers]:
     physical = column.to_physical() if column.dtype.is_integer() or column.dtype == pl.Date else column.rank("dense")
     if _span(physical) > max(2 * len(column), SMALL_SPAN):
         physical = column.rank("dense")
@@ -125,9 +143,12 @@ def distinct_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
     return values, renumbered[number_in_span]
 
 
-def ranked_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
-    """As `distinct_values`, the values being in ascending order, a null last."""
-    distinct, places = distinct_values(column)
+def ranked_columns(columns: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
+    """As `distinct_columns`, the values of each being in ascending order, a null last."""
+    return [_ranked(distinct, places) for distinct, places in distinct_columns(columns)]
+
+
+def _ranked(distinct: pl.Series, places: Numbers) -> tuple[pl.Series, Numbers]:
     order = distinct.arg_sort(nulls_last=True).to_numpy()
     rank = np.empty(len(order), dtype=places.dtype)
     rank[order] = np.arange(len(order), dtype=places.dtype)
