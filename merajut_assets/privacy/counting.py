@@ -8,7 +8,7 @@ publishing (`anonymise`), or the levels of a quasi-identifier (`hierarchy`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -213,16 +213,16 @@ def _encoded(columns: Sequence[pl.Series], policy: Policy) -> tuple[dict[str, Hi
     for column in columns:
         check_scalar(column)
     hierarchies: dict[str, Hierarchy] = {}
-    numbers: list[Numbers] = []
     in_use: list[Codes] = []
-    for (name, spec), (distinct, number) in zip(
-        policy.quasi_identifiers.items(), distinct_columns(columns), strict=True
-    ):
+    places: list[Numbers] = []
+    numbered = distinct_columns(columns)
+    for (name, spec), (distinct, number) in zip(policy.quasi_identifiers.items(), numbered, strict=True):
         hierarchy = hierarchies[name] = hierarchy_of(distinct, number, spec)
         codes, place = np.unique(hierarchy.codes[spec.least_level][hierarchy.rows], return_inverse=True)
         in_use.append(codes)
-        numbers.append(narrow(place, len(codes))[number])
-    return hierarchies, in_use, Packed(numbers, [len(codes) for codes in in_use])
+        places.append(narrow(place, len(codes)))
+    of_rows = (place[number] for place, (_, number) in zip(places, numbered, strict=True))
+    return hierarchies, in_use, Packed(of_rows, [len(codes) for codes in in_use])
 
 
 def _is_unsortable(dtype: pl.DataType) -> bool:
@@ -318,12 +318,13 @@ class Packed:
     Mixed-radix numbers; where they would overflow 64 bits, what there is so far is renumbered.
     """
 
-    def __init__(self, columns: Sequence[Keys], sizes: Sequence[int]) -> None:
+    def __init__(self, columns: Iterable[Keys], sizes: Sequence[int]) -> None:
         self.steps: list[tuple[int, Codes]] = []
         kind = np.uint32 if math.prod(sizes) <= 1 << 32 else np.int64
-        self.numbers: Keys = columns[0].astype(kind)
+        rest = iter(columns)
+        self.numbers: Keys = next(rest).astype(kind)
         self.slots = sizes[0]
-        for column, size in zip(columns[1:], sizes[1:], strict=True):
+        for column, size in zip(rest, sizes[1:], strict=True):
             before = np.zeros(0, dtype=np.int64)
             if self.slots > MAXIMUM_RADIX // max(size, 1):
                 before, self.numbers = np.unique(self.numbers, return_inverse=True)

@@ -104,24 +104,29 @@ def distinct_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
 def distinct_columns(columns: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
     """The `distinct_values` of each of several `columns` (n,)."""
     texts = [place for place, column in enumerate(columns) if column.dtype == pl.String]
-    # All texts at once, for that takes all threads. Each has a register of its own: the personal values that it
-    # holds go when it does.
-    coded = pl.DataFrame([columns[place].alias(str(place)) for place in texts]).select(
-        pl.col(str(place)).cast(pl.Categorical(pl.Categories.random())) for place in texts
+    # As many texts at once as there are threads: more take the memory of their codes without being faster.
+    at_once = max(pl.thread_pool_size(), SMALL_SPAN // max(max(map(len, columns), default=0), 1))
+    found: dict[int, tuple[pl.Series, Numbers]] = {}
+    for start in range(0, len(texts), at_once):
+        some = texts[start : start + at_once]
+        found |= zip(some, _registered([columns[place] for place in some]), strict=True)
+    return [found[place] if place in found else _unregistered(column) for place, column in enumerate(columns)]
+
+
+def _registered(texts: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
+    """The distinct values of several texts, in the order of a register, and their places."""
+    # Each has a register of its own: the personal values that it holds go when it does.
+    coded = pl.DataFrame([text.alias(str(place)) for place, text in enumerate(texts)]).select(
+        pl.col(str(place)).cast(pl.Categorical(pl.Categories.random())) for place in range(len(texts))
     )
-    return [
-        _registered(coded.get_column(str(place)), column.name) if place in texts else _unregistered(column)
-        for place, column in enumerate(columns)
-    ]
-
-
-def _registered(coded: pl.Series, name: str) -> tuple[pl.Series, Numbers]:
-    values = coded.cat.get_categories().alias(name)
-    number = coded.to_physical()
-    if number.null_count():
-        number = number.fill_null(len(values))
-        values = values.append(pl.Series([None], dtype=pl.String))
-    return values, narrow(number.to_numpy(), len(values))
+    found = []
+    for text, column in zip(texts, coded.iter_columns(), strict=True):
+        values, number = column.cat.get_categories().alias(text.name), column.to_physical()
+        if number.null_count():
+            number = number.fill_null(len(values))
+            values = values.append(pl.Series([None], dtype=pl.String))
+        found.append((values, narrow(number.to_numpy(), len(values))))
+    return found
 
 
 def _unregistered(column: pl.Series) -> tuple[pl.Series, Numbers]:

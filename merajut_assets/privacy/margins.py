@@ -32,7 +32,7 @@ class Prepared:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+        self.rows, self.counts = problem.rows, problem.counts
         self.codes: list[Integers] = []
         self.sizes: list[int] = []
         code, cover, height, label, labels, start = [], [], [], [], 0, 0
@@ -67,7 +67,7 @@ class Prepared:
 
     def count(self, tuples: Integers | None) -> Integers:
         """How many rows (of `tuples`) carry each code (codes,)."""
-        counts = self.problem.counts if tuples is None else self.problem.counts[tuples]
+        counts = self.counts if tuples is None else self.counts[tuples]
         rows = [
             np.bincount(codes if tuples is None else codes.take(tuples), weights=counts, minlength=size)
             for codes, size in zip(self.codes, self.sizes, strict=True)
@@ -78,10 +78,8 @@ class Prepared:
         """How many of the rows `counts` (tuples,) have each code at each level (entries,), tuples being at `levels`
         (tuples, attributes)."""
         rows = [
-            np.bincount(levels[:, place] * size + codes, weights=counts, minlength=size * attribute.levels)
-            for place, (attribute, codes, size) in enumerate(
-                zip(self.problem.attributes, self.codes, self.sizes, strict=True)
-            )
+            np.bincount(levels[:, place] * size + codes, weights=counts, minlength=size * (own.stop - own.start))
+            for place, (codes, size, own) in enumerate(zip(self.codes, self.sizes, self._slices, strict=True))
         ]
         return np.concatenate(rows).astype(np.int64)
 

@@ -117,8 +117,8 @@ class Metric(Protocol):
 def _without(prepared: Prepared, gone: Integers | None) -> tuple[int, Integers, int]:
     """All rows, those that carry each code (codes,) once `gone` (codes,) are suppressed, and how many these are."""
     if gone is None:
-        return prepared.problem.rows, prepared.finest, 0
-    return prepared.problem.rows, prepared.finest - gone, int(gone[: prepared.sizes[0]].sum())
+        return prepared.rows, prepared.finest, 0
+    return prepared.rows, prepared.finest - gone, int(gone[: prepared.sizes[0]].sum())
 
 
 class SeparableMetric(ABC):
