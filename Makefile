@@ -10,6 +10,7 @@ RELEASE ?= 2026-10
 CHILDREN ?= 20000
 SEED ?= 2026
 PORT ?= 3000
+MILLIONS ?= 0.1 1 10
 # Where pytest writes its results as JUnit XML; empty: nowhere.
 JUNIT ?=
 
@@ -29,7 +30,7 @@ export PYTHONUTF8 := 1
 INSTALLED := $(VENV)/.installed
 INSTALLED_TOOLS := $(VENV)/.installed-tools
 
-.PHONY: help install tools manifest world demo test lint format ui ui-readonly bench docs lock clean clean-data
+.PHONY: help install tools manifest world demo test lint format ui ui-readonly bench bench-privacy docs lock clean clean-data
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +112,9 @@ bench: tools manifest ## Measure; prints one JSON object per benchmark
 	@for benchmark in benchmarks/[a-z]*.py; do \
 		[ -e "$$benchmark" ] || continue; $(PYTHON) "$$benchmark" || exit 1; \
 	done
+
+bench-privacy: install ## Measure anonymising alone: Adult, and MILLIONS of rows; 10 take 4 GB and some minutes
+	@$(PYTHON) benchmarks/anonymise.py 5 $(MILLIONS)
 
 docs: manifest ## Renew what is generated: data dictionary, dbt's sources; and dbt's documentation in dbt_project/target
 	@$(PYTHON) -m merajut_assets.contracts.dictionary

@@ -172,10 +172,10 @@ def _span(numbers: pl.Series) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Domain:
-    """The levels of a column whatever its rows are: `keys` (D,) ascending, which values are looked up by, and what
+    """The levels of a column whatever its rows are: the place of each key that values are looked up by, and what
     `Hierarchy` says of them."""
 
-    keys: pl.Series
+    places: dict[Any, int]
     labels: tuple[pl.Series, ...]
     codes: tuple[Codes, ...]
     cover: tuple[Codes, ...]
@@ -195,8 +195,8 @@ def hierarchy_of(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> H
         raise PolicyError(
             f"column {column.name!r}: least_level {spec.least_level} is beyond the last level {len(domain.labels) - 1}"
         )
-    rows = np.minimum(domain.keys.search_sorted(keys).to_numpy(), max(len(domain.keys) - 1, 0)).astype(np.int32)
-    if missing := _rows_of(domain.keys.gather(rows) != keys, number):
+    rows = np.array([domain.places.get(key, -1) for key in keys.to_list()], dtype=np.int32)
+    if missing := _rows_of(pl.Series(rows < 0), number):
         raise DataError(
             f"column {column.name!r}: {missing} row(s) hold a value that is missing in its hierarchy; "
             "add the value to the hierarchy or quarantine the rows"
@@ -206,7 +206,6 @@ def hierarchy_of(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> H
 
 def _domain_of(table: pl.DataFrame, name: str) -> _Domain:
     """The domain of column `name` whose rows are listed with their `key`, each once, and their label per level."""
-    table = table.sort("key")
     levels = table.drop("key")
     # Sorted labels make the codes independent of the order of the rows.
     sorted_labels = levels.select(pl.all().unique().sort().implode())
@@ -218,7 +217,8 @@ def _domain_of(table: pl.DataFrame, name: str) -> _Domain:
         for level_codes, level_labels in zip(codes, labels, strict=True)
     )
     _check_nested(name, codes)
-    return _Domain(table.get_column("key"), labels, codes, cover)
+    places = {key: place for place, key in enumerate(table.get_column("key").to_list())}
+    return _Domain(places, labels, codes, cover)
 
 
 def _rows_of(chosen: pl.Series, number: Numbers) -> int:
