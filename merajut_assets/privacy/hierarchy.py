@@ -36,6 +36,8 @@ WILAYAH_CHARACTERS = (13, 8, 5, 2, 0)  # village, sub-district, district, provin
 # Numbers spread over no more than this are counted in a table, whatever the number of rows.
 SMALL_SPAN = 1 << 16
 
+# How many values of several texts are numbered at once, however many texts that makes.
+CODES_AT_ONCE = 1 << 22
 # Files whose levels are kept for the next frame, and how large they may be.
 REMEMBERED_FILES = 64
 REMEMBERED_BYTES = 1 << 18
@@ -104,8 +106,8 @@ def distinct_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
 def distinct_columns(columns: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
     """The `distinct_values` of each of several `columns` (n,)."""
     texts = [place for place, column in enumerate(columns) if column.dtype == pl.String]
-    # As many texts at once as there are threads: more take the memory of their codes without being faster.
-    at_once = max(pl.thread_pool_size(), SMALL_SPAN // max(max(map(len, columns), default=0), 1))
+    # Of many rows as many texts at once as there are threads: more take the memory of their codes for nothing.
+    at_once = max(pl.thread_pool_size(), CODES_AT_ONCE // max(*map(len, columns), 1)) if columns else 1
     found: dict[int, tuple[pl.Series, Numbers]] = {}
     for start in range(0, len(texts), at_once):
         some = texts[start : start + at_once]
