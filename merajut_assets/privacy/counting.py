@@ -339,8 +339,9 @@ class Packed:
         columns: list[Codes] = []
         rest: Codes = keys.astype(np.int64)
         for size, before in reversed(self.steps):
-            columns.append(rest % size)
-            rest = rest // size
+            above = rest // size
+            columns.append(rest - above * size)
+            rest = above
             if len(before):
                 rest = before[rest]
         return [rest, *reversed(columns)]
