@@ -10,6 +10,7 @@ RELEASE ?= 2026-10
 CHILDREN ?= 20000
 SEED ?= 2026
 PORT ?= 3000
+MILLIONS ?= 0.1 1 10
 # Where pytest writes its results as JUnit XML; empty: nowhere.
 JUNIT ?=
 
@@ -112,10 +113,11 @@ bench: tools manifest ## Measure; prints one JSON object per benchmark
 		[ -e "$$benchmark" ] || continue; $(PYTHON) "$$benchmark" || exit 1; \
 	done
 
-bench-privacy: tools ## Measure the privacy engine alone, up to ten million rows; one JSON object per benchmark
-	@$(PYTHON) benchmarks/anonymise.py 5 0.1 1 10
+bench-privacy: tools ## Measure the privacy engine alone, with MILLIONS of rows; 10 take 4 GB and some minutes
+	@$(PYTHON) benchmarks/anonymise.py 5 $(MILLIONS)
 	@$(PYTHON) benchmarks/local_recoding.py
 	@$(PYTHON) benchmarks/verify.py
+	@$(PYTHON) benchmarks/detect.py
 
 docs: manifest ## Renew what is generated: data dictionary, dbt's sources; and dbt's documentation in dbt_project/target
 	@$(PYTHON) -m merajut_assets.contracts.dictionary

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from merajut_assets.privacy.classes import Grouping, Node, Verdict, base_grouping, count, group, judge
-from merajut_assets.privacy.lattice import BOUND, Solution, lattice_size, tuples_of, value_of
-from merajut_assets.privacy.metrics import ClassMetric, Entropy, Floats, Loss, Metric, Prepared, SeparableMetric
+from merajut_assets.privacy.lattice import BOUND, Solution, lattice_size, terms_of, tuples_of, value_of
+from merajut_assets.privacy.metrics import ClassMetric, Entropy, Floats, Loss, Metric, SeparableMetric
 from merajut_assets.privacy.models import AtLeast
 from merajut_assets.privacy.problem import Flags, Problem
 
@@ -64,7 +64,6 @@ class BoundedSearch:
         self.places = range(len(problem.attributes))
         self.lowest: Node = (0,) * len(self.places)
         self.highest: Node = tuple(attribute.levels - 1 for attribute in problem.attributes)
-        self.prepared = Prepared(problem)
         self.parent = base_grouping(problem)
         asked = [r.model.minimum for r in problem.requirements if isinstance(r.model, AtLeast)]
         self.least = max([1, *asked])
@@ -76,7 +75,7 @@ class BoundedSearch:
         # Where the terms of each attribute begin in an array of all of them.
         self.starts = np.cumsum([0, *(attribute.levels for attribute in problem.attributes[:-1])])
         separable = metric if isinstance(metric, SeparableMetric) else Loss()
-        self.terms = np.concatenate(separable.terms(self.prepared))
+        self.terms = np.concatenate(separable.terms(self.problem.prepared))
         self.solution = Solution(lattice_size=lattice_size(problem), optimal=False)
 
     def run(self) -> Solution:
@@ -111,7 +110,7 @@ class BoundedSearch:
         if verdict.blame is None:
             if verdict.suppressed <= problem.allowed:
                 suppressed = tuples_of(problem, grouping, verdict.failing) if verdict.suppressed else None
-                value = value_of(problem, metric, self.prepared, grouping, verdict, suppressed)
+                value = value_of(problem, metric, grouping, verdict, terms_of(problem, metric, suppressed))
                 self.solution.offer(grouping, verdict, value, suppressed, metric)
             if isinstance(metric, ClassMetric):
                 finer = metric.finer(int(grouping.rows[gone].sum()), self.least, problem.rows)
@@ -142,9 +141,7 @@ class BoundedSearch:
 
     def _revealed(self) -> Floats:
         """The bits per row that each level hides, entry by entry of `terms`."""
-        entropy = Entropy()
-        bits = [entropy.values(self.prepared, place, None, 0) for place in self.places]
-        return np.asarray(np.concatenate(bits) / self.problem.rows)
+        return Entropy().values(self.problem.prepared) / self.problem.rows
 
     def _steps(self, terms: Floats) -> Floats:
         steps = np.diff(terms, prepend=0.0)
@@ -279,7 +276,7 @@ class BoundedSearch:
             grouping = group(self.problem, high, self.parent)
             gone = _gone(grouping, judge(self.problem, grouping, self.parent))
             lost = np.flatnonzero(tuples_of(self.problem, grouping, gone))
-            self.terms_below[high] = np.concatenate(self.metric.terms(self.prepared, lost))
+            self.terms_below[high] = np.concatenate(self.metric.terms(self.problem.prepared, lost))
         return self.terms_below[high]
 
     def _split(self, low: Node, high: Node) -> list[tuple[Node, Node]]:

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from merajut_assets.privacy.keys import MAXIMUM_RADIX
-from merajut_assets.privacy.models import AtLeast
+from merajut_assets.privacy.keys import MAXIMUM_RADIX, numbered
 from merajut_assets.privacy.problem import Flags, Integers, Problem, Requirement, Source
 
 Node = tuple[int, ...]
@@ -90,17 +89,14 @@ def base_grouping(problem: Problem) -> Grouping:
 
 def group(problem: Problem, node: Node, parent: Grouping) -> Grouping:
     """The classes at `node` out of those of a finer `parent`."""
-    keys, slots = keys_of(problem, node, None if parent.is_base else parent.members)
-    member = np.full(slots, -1, dtype=np.int64)
-    member[keys] = parent.members
-    used = np.flatnonzero(member >= 0)
-    rows = np.bincount(keys, weights=parent.rows, minlength=slots)[used].astype(np.int64)
+    class_of, classes = numbered(*keys_of(problem, node, None if parent.is_base else parent.members))
+    members = np.empty(classes, dtype=np.int64)
+    members[class_of] = parent.members
+    rows = np.bincount(class_of, weights=parent.rows, minlength=classes).astype(np.int64)
     people = None
     if parent.people is not None:
-        people = np.bincount(keys, weights=parent.people, minlength=slots)[used].astype(np.int64)
-    member_of_used = member[used]
-    member[used] = np.arange(len(used))
-    return Grouping(node, member_of_used, rows, people, member[keys])
+        people = np.bincount(class_of, weights=parent.people, minlength=classes).astype(np.int64)
+    return Grouping(node, members, rows, people, class_of)
 
 
 def count(grouping: Grouping, parent: Grouping) -> None:
@@ -114,17 +110,13 @@ def judge(problem: Problem, grouping: Grouping, parent: Grouping) -> Verdict:
     """Which classes fail, and what that costs at least. Requirements on rows come first: they are cheap,
     and most nodes fail there. Stops as soon as more than the limit is lost."""
     rows = grouping.rows
-    failing, lost = np.zeros(grouping.size, dtype=bool), np.zeros(grouping.size, dtype=np.int64)
-    least = _asking_for_most(problem)
-    if least is not None:
-        # Fewer rows than values or subjects that are asked for: there cannot be enough of these.
-        failing = rows < least[1]
-        lost = np.where(failing, rows, 0)
-        if (total := int(lost.sum())) > problem.allowed:
-            return Verdict(failing, total, lost, least[0])
-    for requirement in sorted(problem.requirements, key=lambda requirement: requirement.source is not None):
-        if isinstance(requirement.model, AtLeast) and requirement.model.counting == "rows":
-            continue
+    # Fewer rows than values or subjects that are asked for: there cannot be enough of these.
+    least, name = problem.asks_for_most
+    failing = rows < least
+    lost = rows * failing
+    if (total := int(lost.sum())) > problem.allowed:
+        return Verdict(failing, total, lost, name)
+    for requirement in problem.beyond_rows:
         if requirement.source is not None and grouping.counted is None:
             count(grouping, parent)
         for start, counts in counts_for(grouping, requirement):
@@ -134,9 +126,11 @@ def judge(problem: Problem, grouping: Grouping, parent: Grouping) -> Verdict:
             if (misses := np.flatnonzero(missed)).size:
                 gone = requirement.model.lost(counts[misses], rows[here][misses])
                 lost[start + misses] = np.maximum(lost[start + misses], gone)
-        if int(lost.sum()) > problem.allowed:
+        total = int(lost.sum())
+        if total > problem.allowed:
             return Verdict(failing, int(rows[failing].sum()), lost, requirement.name)
-    return Verdict(failing, int(rows[failing].sum()), lost)
+    # Where only whole classes are lost, these are all that fail.
+    return Verdict(failing, int(rows[failing].sum()) if problem.beyond_rows else total, lost)
 
 
 def counts_for(grouping: Grouping, requirement: Requirement) -> Iterator[tuple[int, Integers]]:
@@ -165,12 +159,6 @@ def counts_for(grouping: Grouping, requirement: Requirement) -> Iterator[tuple[i
             cells = np.zeros((stop - start) * held.width, dtype=np.int64)
             cells[keys] = held.counts[low:high]
             yield start, cells.reshape(stop - start, held.width)
-
-
-def _asking_for_most(problem: Problem) -> tuple[str, int] | None:
-    """Name and number of the requirement that asks each class for most rows, values or subjects."""
-    asked = [(r.model.minimum, r.name) for r in problem.requirements if isinstance(r.model, AtLeast)]
-    return None if not asked else (max(asked)[1], max(asked)[0])
 
 
 def _counted(source: Source, tuples: int) -> Counted:
@@ -214,4 +202,4 @@ def _distinct(held: Counted, classes: int) -> Integers:
 
 def class_numbers(problem: Problem, node: Node) -> Integers:
     """The class (tuples,) of each tuple at `node`, numbered from 0 in the order of their keys."""
-    return np.unique(keys_of(problem, node)[0], return_inverse=True)[1].astype(np.int64)
+    return numbered(*keys_of(problem, node))[0]

@@ -8,9 +8,8 @@ publishing (`anonymise`), or the levels of a quasi-identifier (`hierarchy`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,10 @@ from merajut_assets.privacy.hierarchy import (
     Numbers,
     Rows,
     check_scalar,
-    distinct_values,
+    distinct_columns,
     hierarchy_of,
     narrow,
-    ranked_values,
+    ranked_columns,
     read_hierarchy,
 )
 from merajut_assets.privacy.models import (
@@ -46,64 +45,71 @@ from merajut_assets.privacy.models import (
     tables_are_exact,
 )
 from merajut_assets.privacy.policy import DataError, Policy, PolicyError, Sensitive, TCloseness
-from merajut_assets.privacy.problem import Attribute, Integers, Problem, Requirement, Source
+from merajut_assets.privacy.problem import Attribute, Flags, Integers, Problem, Requirement, Source
 
 MAXIMUM_RADIX = 1 << 62
 # A key space of this many slots per row is looked up in a table; a larger one is joined.
 SLOTS_PER_ROW = 8
+# Rows are counted when no column has more distinct values than one per so many rows.
+REPEATED = 4
 
 Keys = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
+class Lines:
+    """The rows of a partition; those that are alike in everything are one line, where all that can be counted.
+
+    `tuples` (r,): the tuple of each line. `ranks` (r,): its place among the distinct values of each column that is
+    no quasi-identifier. Either `times` (r,), how many rows each line is, or `places` (r,), which row of the frame.
+    """
+
+    tuples: Codes
+    ranks: dict[str, Numbers | Codes]
+    times: Codes | None
+    places: Codes | None
+
+    def only(self, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]] | Codes) -> Lines:
+        """The chosen lines, in the order in which they are chosen."""
+        return Lines(
+            self.tuples[chosen],
+            {name: ranks[chosen] for name, ranks in self.ranks.items()},
+            None if self.times is None else self.times[chosen],
+            None if self.places is None else self.places[chosen],
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
-    """One partition by the exact columns: its `rows` (p,) in the frame (None: all of them), the key of each of
-    these rows below `slots`, the distinct keys ascending with the tuple that each belongs to, and the task."""
+    """One partition by the exact columns: its `rows` (p,) in the frame (None: all of them), what they are once
+    those alike are counted, and the task."""
 
     rows: Codes | None
-    keys: Keys
-    slots: int
-    distinct: Keys
-    tuple_of_distinct: Codes
+    lines: Lines
     problem: Problem
-    by_row: bool = False
-
-    def of_rows(self, of_tuples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """What stands in `of_tuples` (tuples,) for the tuple of each row (p,)."""
-        return of_tuples if self.by_row else of_tuples[self.tuple_of(self.keys)]
-
-    def tuple_of(self, keys: Keys) -> Codes:
-        """The tuple of each of `keys`, which all occur among the rows."""
-        if self.slots <= max(SLOTS_PER_ROW * len(self.keys), 1 << 16):
-            table = np.zeros(self.slots, dtype=np.int32)
-            table[self.distinct] = self.tuple_of_distinct
-            return np.asarray(table[keys])
-        tuples = pl.DataFrame({"key": self.distinct, "tuple": self.tuple_of_distinct})
-        joined = pl.DataFrame({"key": keys}).join(tuples, on="key", how="left", maintain_order="left")
-        return joined.get_column("tuple").to_numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class _Values:
-    """A sensitive column as numbers: the code (n,) of each row below `width`, how often each occurs in the whole
-    frame, the code of nulls if there are any, and its model of t-closeness, which may ask for an order of codes."""
+    """A sensitive column as numbers: the code of each of its distinct values, ascending, below `width`, the code
+    of nulls if there are any, how often each code occurs in the whole frame, and its model of t-closeness, which may
+    ask for an order of codes."""
 
-    codes: Numbers
-    table: Codes
+    codes: Codes
+    width: int
     null: int | None
+    table: Codes
     closeness: Model | None
-
-    @property
-    def width(self) -> int:
-        return len(self.table)
 
 
 @dataclass(frozen=True, eq=False)
 class Counted:
     """The hierarchies of the quasi-identifiers, over their distinct values in the frame (with the population's
-    among theirs), and the partitions."""
+    among theirs), the distinct values of the other columns, ascending, and the partitions. Columns that cannot be
+    sorted have no values."""
 
     hierarchies: dict[str, Hierarchy]
+    values: dict[str, pl.Series]
     parts: list[Part]
 
 
@@ -121,28 +127,33 @@ def count_frame(
     columns = [frame.get_column(name) for name in policy.quasi_identifiers]
     if people is not None:
         columns = [pl.concat([column, people.get_column(column.name)]) for column in columns]
-    hierarchies, numbers = {}, []
-    with ThreadPoolExecutor(max_workers=pl.thread_pool_size()) as threads:
-        # One column is read by one thread only; in the order of the columns, so that errors are always the same.
-        for (name, spec), (distinct, number) in zip(
-            policy.quasi_identifiers.items(), threads.map(_distinct_scalars, columns), strict=True
-        ):
-            hierarchies[name] = hierarchy_of(distinct, number, spec)
-            numbers.append(number)
-    keys = Packed(numbers, [len(hierarchy.rows) for hierarchy in hierarchies.values()])
+    hierarchies, in_use, keys = _encoded(columns, policy)
     own, others = keys.numbers[: len(frame)], keys.numbers[len(frame) :]
-    sensitive = {name: _values(frame.get_column(name), spec) for name, spec in policy.sensitive.items()}
-    subjects = _numbers(frame.get_column(policy.subject)) if policy.subject is not None else None
-    counter = _Counter(policy, hierarchies, keys, sensitive, subjects, by_row)
+    del columns
+    rest = [frame.get_column(name) for name in frame.columns if name not in policy.quasi_identifiers]
+    sortable = [column for column in rest if not _is_unsortable(column.dtype)]
+    values: dict[str, pl.Series] = {}
+    ranks: dict[str, Numbers] = {}
+    for column, (distinct, rank) in zip(sortable, ranked_columns(sortable), strict=True):
+        values[column.name], ranks[column.name] = distinct, rank
+    countable = (
+        not by_row
+        and len(sortable) == len(rest)
+        # Equal floats can differ in their sign, and of pseudonyms there is nothing to count.
+        and not any(distinct.dtype.is_float() or REPEATED * len(distinct) > len(frame) for distinct in values.values())
+        and keys.slots * math.prod(len(distinct) for distinct in values.values()) <= MAXIMUM_RADIX
+    )
+    sensitive = {name: _values(values[name], ranks[name], spec) for name, spec in policy.sensitive.items()}
+    counter = _Counter(policy, hierarchies, keys, in_use, values, sensitive, countable, by_row)
     if not policy.exact:
-        return Counted(hierarchies, [counter.part(None, own, others if people is not None else None)])
+        return Counted(hierarchies, values, [counter.part(None, own, ranks, others if people is not None else None)])
     numbered, numbers_of_people = _parts(frame, people, policy)
     parts = []
-    for place in range(int(numbered.max()) + 1 if len(numbered) else 0):
-        rows = np.flatnonzero(numbered == place)
-        beside = others[numbers_of_people == place] if numbers_of_people is not None else None
-        parts.append(counter.part(rows, own[rows], beside))
-    return Counted(hierarchies, parts)
+    for number in range(int(numbered.max()) + 1 if len(numbered) else 0):
+        rows = np.flatnonzero(numbered == number)
+        beside = others[numbers_of_people == number] if numbers_of_people is not None else None
+        parts.append(counter.part(rows, own[rows], {name: rank[rows] for name, rank in ranks.items()}, beside))
+    return Counted(hierarchies, values, parts)
 
 
 # ── columns ──────────────────────────────────────────────────────────────────────────────────
@@ -157,7 +168,7 @@ def _check_columns(frame: pl.DataFrame, policy: Policy) -> None:
         if frame.get_column(name).null_count():
             raise DataError(f"subject column {name!r} holds nulls; a row without a subject cannot be counted towards k")
     for name in [*policy.exact, *policy.sensitive, *subject]:
-        if frame.schema[name].is_nested():
+        if _is_unsortable(frame.schema[name]):
             raise DataError(f"column {name!r} has a nested type; exact, sensitive and subject columns need a scalar")
         # A value that is no number would count as one more value towards l, or as one more subject.
         if frame.schema[name].is_float() and not frame.get_column(name).is_finite().all():
@@ -196,14 +207,26 @@ def read_population(path: Path) -> pl.DataFrame:
         raise PolicyError(f"population {path.name} cannot be read as Parquet; check the path in the policy") from None
 
 
-def _numbers(column: pl.Series) -> Numbers:
-    """Each row's number among the distinct values of `column` in ascending order; nulls come last."""
-    return ranked_values(column)[1]
+def _encoded(columns: Sequence[pl.Series], policy: Policy) -> tuple[dict[str, Hierarchy], list[Codes], Packed]:
+    """The hierarchies of the quasi-identifiers in `columns` (n,), the codes at the finest permitted level of each that
+    occur, and one number per row for its places among these: in the order of the labels, whatever that of the rows."""
+    for column in columns:
+        check_scalar(column)
+    hierarchies: dict[str, Hierarchy] = {}
+    in_use: list[Codes] = []
+    places: list[Numbers] = []
+    numbered = distinct_columns(columns)
+    for (name, spec), (distinct, number) in zip(policy.quasi_identifiers.items(), numbered, strict=True):
+        hierarchy = hierarchies[name] = hierarchy_of(distinct, number, spec)
+        codes, place = np.unique(hierarchy.codes[spec.least_level][hierarchy.rows], return_inverse=True)
+        in_use.append(codes)
+        places.append(narrow(place, len(codes)))
+    of_rows = (place[number] for place, (_, number) in zip(places, numbered, strict=True))
+    return hierarchies, in_use, Packed(of_rows, [len(codes) for codes in in_use])
 
 
-def _distinct_scalars(column: pl.Series) -> tuple[pl.Series, Numbers]:
-    check_scalar(column)
-    return distinct_values(column)
+def _is_unsortable(dtype: pl.DataType) -> bool:
+    return dtype.is_nested() or dtype == pl.Object
 
 
 def _parts(frame: pl.DataFrame, people: pl.DataFrame | None, policy: Policy) -> tuple[Rows, Rows | None]:
@@ -221,17 +244,16 @@ def _parts(frame: pl.DataFrame, people: pl.DataFrame | None, policy: Policy) -> 
 # ── sensitive columns ────────────────────────────────────────────────────────────────────────
 
 
-def _values(column: pl.Series, spec: Sensitive) -> _Values:
+def _values(distinct: pl.Series, ranks: Numbers, spec: Sensitive) -> _Values:
+    """`distinct`: the values of the column, ascending; `ranks` (n,): each row's place among them."""
     closeness = spec.t_closeness
-    order = None
+    often = np.bincount(ranks, minlength=len(distinct)).astype(np.int64)
+    codes, width, null = np.arange(len(distinct)), len(distinct), None
     if closeness is not None and closeness.kind == "ordered":
-        codes, width = _ranks(column, closeness)
-        order = width
-    else:
-        codes = _numbers(column)
-        width = int(codes.max()) + 1 if len(codes) else 0
-    null = width - 1 if order is None and column.null_count() else None
-    table = np.bincount(codes, minlength=width).astype(np.int64)
+        codes, width = _ordered(distinct, often, closeness)
+    elif distinct.null_count():
+        null = width - 1
+    table = _added(codes, often, width)
     model: Model | None = None
     if closeness is not None:
         t = fraction(closeness.t)
@@ -240,36 +262,33 @@ def _values(column: pl.Series, spec: Sensitive) -> _Values:
         elif closeness.kind == "ordered":
             model = OrderedCloseness(t, table)
         else:
-            model = HierarchicalCloseness(t, table, _tree(column, codes, width, closeness))
+            model = HierarchicalCloseness(t, table, _tree(distinct, often, closeness))
         steps = len(model.levels) if isinstance(model, HierarchicalCloseness) else width
-        if not tables_are_exact(len(column), steps):
-            raise DataError(f"column {column.name!r}: too many rows for exact t-closeness; anonymise them in parts")
-    return _Values(codes, table, null, model)
+        if not tables_are_exact(len(ranks), steps):
+            raise DataError(f"column {distinct.name!r}: too many rows for exact t-closeness; anonymise them in parts")
+    return _Values(codes, width, null, table, model)
 
 
-def _ranks(column: pl.Series, spec: TCloseness) -> tuple[Numbers, int]:
-    """Each row's rank and the number of ranks: as `order` lists them, or ascending."""
-    if column.null_count():
+def _ordered(distinct: pl.Series, often: Codes, spec: TCloseness) -> tuple[Codes, int]:
+    """Each value's rank and the number of ranks: as `order` lists them, or ascending."""
+    if distinct.null_count():
         raise DataError(
-            f"column {column.name!r} holds nulls, which have no rank for ordered t-closeness; "
+            f"column {distinct.name!r} holds nulls, which have no rank for ordered t-closeness; "
             "give them a value, or measure with the equal or hierarchical distance"
         )
     if spec.order is None:
-        codes = _numbers(column)
-        return codes, int(codes.max()) + 1 if len(codes) else 0
-    places = pl.DataFrame({"value": [str(value) for value in spec.order]}).with_row_index("place")
-    joined = (
-        column.cast(pl.String).alias("value").to_frame().join(places, on="value", how="left", maintain_order="left")
-    )
-    if missing := joined.get_column("place").null_count():
+        return np.arange(len(distinct)), len(distinct)
+    place_of = {str(value): place for place, value in enumerate(spec.order)}
+    codes = np.array([place_of.get(value, -1) for value in distinct.cast(pl.String)], dtype=np.int64)
+    if missing := int(often[codes < 0].sum()):
         raise DataError(
-            f"column {column.name!r}: {missing} row(s) hold a value that 'order' of its t_closeness does not list"
+            f"column {distinct.name!r}: {missing} row(s) hold a value that 'order' of its t_closeness does not list"
         )
-    return narrow(joined.get_column("place").to_numpy(), len(spec.order)), len(spec.order)
+    return codes, len(spec.order)
 
 
-def _tree(column: pl.Series, codes: Numbers, width: int, spec: TCloseness) -> tuple[Integers, ...]:
-    """Per level below the root the node (width,) of each value."""
+def _tree(distinct: pl.Series, often: Codes, spec: TCloseness) -> tuple[Integers, ...]:
+    """Per level below the root the node of each of the `distinct` values."""
     assert spec.hierarchy is not None
     table = read_hierarchy(spec.hierarchy, spec.separator)
     names = table.columns
@@ -277,21 +296,17 @@ def _tree(column: pl.Series, codes: Numbers, width: int, spec: TCloseness) -> tu
         raise PolicyError(
             f"hierarchy {spec.hierarchy.name}: for t_closeness its last level must be one value for all, above others"
         )
-    first = np.full(width, -1, dtype=np.int64)
-    first[codes] = np.arange(len(codes))
-    values = column.gather(pl.Series(first).replace(-1, None)).cast(pl.String)
-    joined = values.alias("level_0").to_frame().join(table, on="level_0", how="left", maintain_order="left")
+    values = distinct.cast(pl.String).alias("level_0")
+    joined = values.to_frame().join(table, on="level_0", how="left", maintain_order="left")
     absent = joined.get_column(names[-1]).is_null() & values.is_not_null()
-    if absent.any():
-        missing = int(np.isin(codes, np.flatnonzero(absent.to_numpy())).sum())
+    if missing := int(often[absent.to_numpy()].sum()):
         raise DataError(
-            f"column {column.name!r}: {missing} row(s) hold a value that is missing in the hierarchy of its t_closeness"
+            f"column {distinct.name!r}: {missing} row(s) hold a value that is missing in the hierarchy of its "
+            "t_closeness"
         )
-    levels = []
-    for name in names[:-1]:
-        # Nulls are a branch of their own, up to the root.
-        levels.append(_numbers(joined.get_column(name)).astype(np.int64))
-    return tuple(levels)
+    # Nulls are a branch of their own, up to the root.
+    nodes = ranked_columns([joined.get_column(name) for name in names[:-1]])
+    return tuple(number.astype(np.int64) for _, number in nodes)
 
 
 # ── counting ─────────────────────────────────────────────────────────────────────────────────
@@ -303,12 +318,13 @@ class Packed:
     Mixed-radix numbers; where they would overflow 64 bits, what there is so far is renumbered.
     """
 
-    def __init__(self, columns: Sequence[Keys], sizes: Sequence[int]) -> None:
+    def __init__(self, columns: Iterable[Keys], sizes: Sequence[int]) -> None:
         self.steps: list[tuple[int, Codes]] = []
         kind = np.uint32 if math.prod(sizes) <= 1 << 32 else np.int64
-        self.numbers: Keys = columns[0].astype(kind)
+        rest = iter(columns)
+        self.numbers: Keys = next(rest).astype(kind)
         self.slots = sizes[0]
-        for column, size in zip(columns[1:], sizes[1:], strict=True):
+        for column, size in zip(rest, sizes[1:], strict=True):
             before = np.zeros(0, dtype=np.int64)
             if self.slots > MAXIMUM_RADIX // max(size, 1):
                 before, self.numbers = np.unique(self.numbers, return_inverse=True)
@@ -323,8 +339,9 @@ class Packed:
         columns: list[Codes] = []
         rest: Codes = keys.astype(np.int64)
         for size, before in reversed(self.steps):
-            columns.append(rest % size)
-            rest = rest // size
+            above = rest // size
+            columns.append(rest - above * size)
+            rest = above
             if len(before):
                 rest = before[rest]
         return [rest, *reversed(columns)]
@@ -332,63 +349,62 @@ class Packed:
 
 @dataclass(frozen=True, eq=False)
 class _Counter:
-    """Makes the task of each partition out of what all of them share."""
+    """Makes the task of each partition out of what all of them share. `in_use`: per quasi-identifier the codes at
+    its finest permitted level that rows or people have; the columns of `keys` are places among these."""
 
     policy: Policy
     hierarchies: dict[str, Hierarchy]
     keys: Packed
+    in_use: list[Codes]
+    values: dict[str, pl.Series]
     sensitive: dict[str, _Values]
-    subjects: Numbers | None
+    countable: bool
     by_row: bool
 
-    def part(self, rows: Codes | None, keys: Keys, people: Keys | None) -> Part:
-        """The partition of these `rows` (None: all) with their `keys`, and the keys of the people beside them."""
-        if self.by_row:
-            distinct, counts = keys, np.ones(len(keys), dtype=np.int64)
+    def part(self, rows: Codes | None, keys: Keys, ranks: dict[str, Numbers], people: Keys | None) -> Part:
+        """The partition of these `rows` (None: all) with their `keys` and `ranks`, and the keys of the people."""
+        times, population = None, None
+        of_lines: dict[str, Numbers | Codes] = {**ranks}
+        size = len(keys)
+        if self.countable:
+            packed = Packed([keys, *ranks.values()], [self.keys.slots, *(len(self.values[name]) for name in ranks)])
+            distinct, times = tally(packed.numbers)
+            keys, *columns = packed.columns_of(distinct)
+            of_lines = dict(zip(ranks, columns, strict=True))
+            is_first = _is_first(keys)
+            tuples, distinct = np.cumsum(is_first) - 1, keys[is_first]
+        elif self.by_row:
+            tuples, distinct = np.arange(size), keys
         else:
-            distinct, counts = tally(keys)
-        keys_of_people, counts_of_people = tally(people) if people is not None else (keys[:0], counts[:0])
-        # A key stands for the values of a row; a tuple for what they show at the finest permitted levels, numbered
-        # in the order of the labels there, so that it does not depend on the order of the rows.
-        codes = self._finest(np.concatenate([distinct, keys_of_people]))
-        if self.by_row:
-            tuples, first = np.arange(len(keys)), np.arange(len(keys))
-        else:
-            finest = Packed(codes, self._sizes())
-            _, first, tuples = np.unique(finest.numbers, return_index=True, return_inverse=True)
-        of_rows, of_people = tuples[: len(distinct)], tuples[len(distinct) :]
-        part = Part(
-            rows,
-            keys,
-            self.keys.slots,
-            distinct,
-            of_rows,
-            Problem(
-                self._attributes([column[first] for column in codes]),
-                _added(of_rows, counts, len(first)),
-                (),
-                self._limit(len(keys)),
-                (),
-                None if people is None else _added(of_people, counts_of_people, len(first)),
-            ),
-            self.by_row,
-        )
+            distinct, _ = tally(keys)
+            tuples = self._places(keys, distinct)
+        if people is not None:
+            keys_of_people, counts = tally(people)
+            both = np.union1d(distinct, keys_of_people)
+            tuples, distinct = np.searchsorted(both, distinct)[tuples], both
+            population = _added(np.searchsorted(both, keys_of_people), counts, len(both))
+        places = None if times is not None else np.arange(size) if rows is None else rows
+        lines = Lines(tuples, of_lines, times, places)
         sources: list[Source] = []
-        requirements = self._requirements(part, sources)
-        return replace(part, problem=replace(part.problem, requirements=requirements, sources=tuple(sources)))
+        problem = Problem(
+            self._attributes(distinct),
+            _added(tuples, times, len(distinct)),
+            self._requirements(lines, size, len(distinct), sources),
+            self._limit(size),
+            tuple(sources),
+            population,
+        )
+        return Part(rows, lines, problem)
 
-    def _finest(self, keys: Keys) -> list[Codes]:
-        """Per quasi-identifier the code at its finest permitted level, for each of `keys`."""
-        return [
-            hierarchy.codes[self.policy.quasi_identifiers[name].least_level][hierarchy.rows][number]
-            for (name, hierarchy), number in zip(self.hierarchies.items(), self.keys.columns_of(keys), strict=True)
-        ]
-
-    def _sizes(self) -> list[int]:
-        return [
-            len(hierarchy.cover[self.policy.quasi_identifiers[name].least_level])
-            for name, hierarchy in self.hierarchies.items()
-        ]
+    def _places(self, keys: Keys, distinct: Keys) -> Codes:
+        """The place of each of `keys` among the `distinct` ones."""
+        if self.keys.slots <= max(SLOTS_PER_ROW * len(keys), 1 << 16):
+            table = np.zeros(self.keys.slots, dtype=np.int32)
+            table[distinct] = np.arange(len(distinct), dtype=np.int32)
+            return np.asarray(table[keys])
+        places = pl.DataFrame({"key": distinct}).with_row_index("place")
+        joined = pl.DataFrame({"key": keys}).join(places, on="key", how="left", maintain_order="left")
+        return joined.get_column("place").to_numpy()
 
     def _limit(self, rows: int) -> int:
         bounds = self.policy.delta_presence
@@ -396,14 +412,18 @@ class _Counter:
             return 0
         return int(Decimal(str(self.policy.suppression_limit)) * rows)
 
-    def _attributes(self, finest: list[Codes]) -> tuple[Attribute, ...]:
+    def _attributes(self, keys: Keys) -> tuple[Attribute, ...]:
         attributes = []
-        for (name, hierarchy), codes in zip(self.hierarchies.items(), finest, strict=True):
+        for (name, hierarchy), in_use, places in zip(
+            self.hierarchies.items(), self.in_use, self.keys.columns_of(keys), strict=True
+        ):
             spec = self.policy.quasi_identifiers[name]
             levels = range(spec.least_level, hierarchy.levels)
             attributes.append(
                 Attribute(
-                    tuple(hierarchy.above(spec.least_level, level).astype(np.int32)[codes] for level in levels),
+                    tuple(
+                        hierarchy.above(spec.least_level, level)[in_use].astype(np.int32)[places] for level in levels
+                    ),
                     tuple(hierarchy.cover[level] for level in levels),
                     hierarchy.domain,
                     spec.weight,
@@ -412,38 +432,28 @@ class _Counter:
             )
         return tuple(attributes)
 
-    def _requirements(self, part: Part, sources: list[Source]) -> tuple[Requirement, ...]:
+    def _requirements(self, lines: Lines, rows: int, tuples: int, sources: list[Source]) -> tuple[Requirement, ...]:
         """The policy's requirements, k first; what they count besides rows is appended to `sources`."""
 
-        def source(values: Numbers, width: int, null: int | None) -> int:
-            if self.by_row:
-                ones = np.ones(len(part.keys), dtype=np.int64)
-                sources.append(Source(np.arange(len(part.keys)), values.astype(np.int64), ones, width, null))
-                return len(sources) - 1
-            pairs = Packed([part.keys, values], [part.slots, width])
-            distinct, counts = tally(pairs.numbers)
-            keys, found = pairs.columns_of(distinct)
-            held = Packed([part.tuple_of(keys.astype(part.keys.dtype)), found], [part.problem.tuples, width])
-            merged, places = np.unique(held.numbers, return_inverse=True)
-            tuples, found = held.columns_of(merged)
-            sources.append(Source(tuples, found, _added(places, counts, len(merged)), width, null))
+        def source(values: Codes | Numbers, width: int, null: int | None) -> int:
+            pairs = Packed([lines.tuples, values], [tuples, width])
+            distinct, counts = tally(pairs.numbers, lines.times)
+            tuples_of_pairs, values_of_pairs = pairs.columns_of(distinct)
+            sources.append(Source(tuples_of_pairs, values_of_pairs, counts, width, null))
             return len(sources) - 1
 
-        rows = part.rows
         policy = self.policy
         requirements = []
-        subjects = self.subjects if self.subjects is None or rows is None else self.subjects[rows]
-        if subjects is None or pl.Series(subjects).n_unique() == len(subjects):
+        if policy.subject is None or pl.Series(subjects := lines.ranks[policy.subject]).n_unique() == rows:
             # One row per subject: counting rows is counting subjects, and faster.
             requirements.append(Requirement("k", AtLeast(policy.k)))
         else:
-            width = int(subjects.max()) + 1
+            width = len(self.values[policy.subject])
             requirements.append(Requirement("k", AtLeast(policy.k, "distinct"), source(subjects, width, None)))
         for name, spec in policy.sensitive.items():
             values = self.sensitive[name]
             if models := _models(name, spec, values):
-                codes = values.codes if rows is None else values.codes[rows]
-                place = source(codes, values.width, values.null)
+                place = source(values.codes[lines.ranks[name]], values.width, values.null)
                 requirements += [Requirement(label, model, place) for label, model in models]
         if policy.k_map is not None:
             requirements.append(Requirement("k_map", MapAtLeast(policy.k_map.k)))
@@ -472,16 +482,27 @@ def _models(name: str, spec: Sensitive, values: _Values) -> list[tuple[str, Mode
     return models
 
 
-def tally(keys: Keys) -> tuple[Keys, Codes]:
-    """The distinct `keys` in ascending order and how often each occurs."""
-    # Sorting numbers takes half the time of hashing them.
-    ordered = pl.Series(keys).sort().to_numpy()
-    is_first = np.ones(len(ordered), dtype=bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
-    starts = np.flatnonzero(is_first)
-    return ordered[starts], np.diff(starts, append=len(ordered))
+def tally(keys: Keys, times: Codes | None = None) -> tuple[Keys, Codes]:
+    """The distinct `keys` in ascending order and how often each occurs; each of `keys` counts so many `times`."""
+    if times is None:
+        # Sorting numbers takes half the time of hashing them.
+        keys = pl.Series(keys).sort().to_numpy()
+        starts = np.flatnonzero(_is_first(keys))
+        return keys[starts], np.diff(starts, append=len(keys))
+    if (keys[1:] < keys[:-1]).any():
+        order = np.argsort(keys, kind="stable")
+        keys, times = keys[order], times[order]
+    starts = np.flatnonzero(_is_first(keys))
+    return keys[starts], np.add.reduceat(times, starts) if len(starts) else times
 
 
-def _added(places: Codes, counts: Codes, size: int) -> Codes:
-    """The sum (size,) of the `counts` at each of `places`; exact, as there are fewer than 2^53 rows."""
+def _is_first(keys: Keys) -> Flags:
+    """Which of the ascending `keys` differ from the one before."""
+    is_first = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    return is_first
+
+
+def _added(places: Codes, counts: Codes | None, size: int) -> Codes:
+    """The sum (size,) of the `counts`, None: 1 each, at each of `places`; exact, as there are fewer than 2^53 rows."""
     return np.bincount(places, weights=counts, minlength=size).astype(np.int64)

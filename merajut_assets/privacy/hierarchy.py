@@ -16,7 +16,9 @@ level 0 in the data.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +35,12 @@ WILAYAH_CHARACTERS = (13, 8, 5, 2, 0)  # village, sub-district, district, provin
 
 # Numbers spread over no more than this are counted in a table, whatever the number of rows.
 SMALL_SPAN = 1 << 16
+
+# How many values of several texts are numbered at once, however many texts that makes.
+CODES_AT_ONCE = 1 << 22
+# Files whose levels are kept for the next frame, and how large they may be.
+REMEMBERED_FILES = 64
+REMEMBERED_BYTES = 1 << 18
 
 Codes = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int32]
@@ -92,15 +100,38 @@ def distinct_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
 
     The order of the values depends on that of the rows. The column is not nested.
     """
-    if column.dtype == pl.String:
-        # A register of its own: the personal values that it holds go when it does.
-        coded = column.cast(pl.Categorical(pl.Categories.random()))
-        values = coded.cat.get_categories().alias(column.name)
-        number = coded.to_physical()
+    return distinct_columns([column])[0]
+
+
+def distinct_columns(columns: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
+    """The `distinct_values` of each of several `columns` (n,)."""
+    texts = [place for place, column in enumerate(columns) if column.dtype == pl.String]
+    # Of many rows as many texts at once as there are threads: more take the memory of their codes for nothing.
+    at_once = max(pl.thread_pool_size(), CODES_AT_ONCE // max(*map(len, columns), 1)) if columns else 1
+    found: dict[int, tuple[pl.Series, Numbers]] = {}
+    for start in range(0, len(texts), at_once):
+        some = texts[start : start + at_once]
+        found |= zip(some, _registered([columns[place] for place in some]), strict=True)
+    return [found[place] if place in found else _unregistered(column) for place, column in enumerate(columns)]
+
+
+def _registered(texts: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
+    """The distinct values of several texts, in the order of a register, and their places."""
+    # Each has a register of its own: the personal values that it holds go when it does.
+    coded = pl.DataFrame([text.alias(str(place)) for place, text in enumerate(texts)]).select(
+        pl.col(str(place)).cast(pl.Categorical(pl.Categories.random())) for place in range(len(texts))
+    )
+    found = []
+    for text, column in zip(texts, coded.iter_columns(), strict=True):
+        values, number = column.cat.get_categories().alias(text.name), column.to_physical()
         if number.null_count():
             number = number.fill_null(len(values))
             values = values.append(pl.Series([None], dtype=pl.String))
-        return values, narrow(number.to_numpy(), len(values))
+        found.append((values, narrow(number.to_numpy(), len(values))))
+    return found
+
+
+def _unregistered(column: pl.Series) -> tuple[pl.Series, Numbers]:
     physical = column.to_physical() if column.dtype.is_integer() or column.dtype == pl.Date else column.rank("dense")
     if _span(physical) > max(2 * len(column), SMALL_SPAN):
         physical = column.rank("dense")
@@ -119,9 +150,12 @@ def distinct_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
     return values, renumbered[number_in_span]
 
 
-def ranked_values(column: pl.Series) -> tuple[pl.Series, Numbers]:
-    """As `distinct_values`, the values being in ascending order, a null last."""
-    distinct, places = distinct_values(column)
+def ranked_columns(columns: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
+    """As `distinct_columns`, the values of each being in ascending order, a null last."""
+    return [_ranked(distinct, places) for distinct, places in distinct_columns(columns)]
+
+
+def _ranked(distinct: pl.Series, places: Numbers) -> tuple[pl.Series, Numbers]:
     order = distinct.arg_sort(nulls_last=True).to_numpy()
     rank = np.empty(len(order), dtype=places.dtype)
     rank[order] = np.arange(len(order), dtype=places.dtype)
@@ -138,6 +172,17 @@ def _span(numbers: pl.Series) -> int:
     return 0 if least is None else int(cast(int, most)) - int(cast(int, least)) + 1
 
 
+@dataclass(frozen=True, eq=False)
+class _Domain:
+    """The levels of a column whatever its rows are: the place of each key that values are looked up by, and what
+    `Hierarchy` says of them."""
+
+    places: dict[Any, int]
+    labels: tuple[pl.Series, ...]
+    codes: tuple[Codes, ...]
+    cover: tuple[Codes, ...]
+
+
 def hierarchy_of(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> Hierarchy:
     """The hierarchy of distinct values, which are its `rows`; each row of the frame has the one in place `number`."""
     builders = {
@@ -148,33 +193,34 @@ def hierarchy_of(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> H
         "codes": _from_wilayah,
     }
     keys, domain = builders[spec.kind](column, number, spec)
-    level_names = [name for name in domain.columns if name != "key"]
-    if spec.least_level >= len(level_names):
+    if spec.least_level >= len(domain.labels):
         raise PolicyError(
-            f"column {column.name!r}: least_level {spec.least_level} is beyond the last level {len(level_names) - 1}"
+            f"column {column.name!r}: least_level {spec.least_level} is beyond the last level {len(domain.labels) - 1}"
         )
-    rows = (
-        keys.alias("key")
-        .to_frame()
-        .join(domain.select("key").with_row_index("row"), on="key", how="left", nulls_equal=True, maintain_order="left")
-        .get_column("row")
-    )
-    if missing := _rows_of(rows.is_null(), number):
+    rows = np.array([domain.places.get(key, -1) for key in keys.to_list()], dtype=np.int32)
+    if missing := _rows_of(pl.Series(rows < 0), number):
         raise DataError(
             f"column {column.name!r}: {missing} row(s) hold a value that is missing in its hierarchy; "
             "add the value to the hierarchy or quarantine the rows"
         )
+    return Hierarchy(column.name, domain.labels, domain.codes, domain.cover, rows)
+
+
+def _domain_of(table: pl.DataFrame, name: str) -> _Domain:
+    """The domain of column `name` whose rows are listed with their `key`, each once, and their label per level."""
+    levels = table.drop("key")
     # Sorted labels make the codes independent of the order of the rows.
-    sorted_labels = domain.select(pl.col(level_names).unique().sort().implode())
-    ranks = domain.select(pl.col(level_names).rank("dense").cast(pl.Int64) - 1)
-    labels = [sorted_labels.get_column(name)[0] for name in level_names]
-    codes = [ranks.get_column(name).to_numpy() for name in level_names]
-    cover = [
+    sorted_labels = levels.select(pl.all().unique().sort().implode())
+    ranks = levels.select(pl.all().rank("dense").cast(pl.Int64) - 1)
+    labels = tuple(sorted_labels.get_column(level)[0] for level in levels.columns)
+    codes = tuple(ranks.get_column(level).to_numpy() for level in levels.columns)
+    cover = tuple(
         np.bincount(level_codes, minlength=len(level_labels)).astype(np.int64)
         for level_codes, level_labels in zip(codes, labels, strict=True)
-    ]
-    _check_nested(column.name, codes)
-    return Hierarchy(column.name, tuple(labels), tuple(codes), tuple(cover), rows.cast(pl.Int32).to_numpy())
+    )
+    _check_nested(name, codes)
+    places = {key: place for place, key in enumerate(table.get_column("key").to_list())}
+    return _Domain(places, labels, codes, cover)
 
 
 def _rows_of(chosen: pl.Series, number: Numbers) -> int:
@@ -182,7 +228,7 @@ def _rows_of(chosen: pl.Series, number: Numbers) -> int:
     return int(chosen.to_numpy()[number].sum()) if chosen.any() else 0
 
 
-def _check_nested(name: str, codes: list[Codes]) -> None:
+def _check_nested(name: str, codes: Sequence[Codes]) -> None:
     for level, (finer, coarser) in enumerate(itertools.pairwise(codes)):
         parent = np.zeros(len(finer), dtype=np.int64)
         parent[finer] = coarser
@@ -210,33 +256,44 @@ def _check_finite(column: pl.Series) -> None:
         raise DataError(f"column {column.name!r} holds NaN or infinity; replace them by null or quarantine the rows")
 
 
-def _domain_of_labels(key: pl.Series, levels: list[pl.Series]) -> tuple[pl.Series, pl.DataFrame]:
+def _domain_of_labels(key: pl.Series, levels: list[pl.Series]) -> tuple[pl.Series, _Domain]:
     """A domain out of the data: the distinct labels of level 0, each with its labels above."""
     frame = pl.DataFrame([level.alias(f"level_{number}") for number, level in enumerate(levels)])
     domain = frame.unique(maintain_order=False).sort(frame.columns)
     if domain.get_column("level_0").is_duplicated().any():
         raise PolicyError(f"column {key.name!r}: the levels disagree: a label of level 0 has several labels above it")
-    return frame.get_column("level_0"), domain.select(pl.col("level_0").alias("key"), *frame.columns)
+    return frame.get_column("level_0"), _domain_of(domain.with_columns(key="level_0"), key.name)
 
 
 def _with_unknown(level: pl.Series, label_is_any: bool) -> pl.Series:
     return level.fill_null(ANY if label_is_any else UNKNOWN)
 
 
-def _from_file(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_file(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, _Domain]:
     assert spec.hierarchy is not None
-    table = read_hierarchy(spec.hierarchy, spec.separator)
+    content, has_null = _content(spec.hierarchy), column.null_count() > 0
+    make = _domain_of_file if len(content) <= REMEMBERED_BYTES else _domain_of_file.__wrapped__
     keys = _text(column)
-    if column.null_count():
+    domain = make(content, spec.separator, has_null, spec.hierarchy.name, column.name)
+    return keys.fill_null(UNKNOWN) if has_null else keys, domain
+
+
+@lru_cache(maxsize=REMEMBERED_FILES)
+def _domain_of_file(content: bytes, separator: str, has_null: bool, file_name: str, name: str) -> _Domain:
+    """The domain of column `name` out of what the file holds; the same as long as the file holds the same."""
+    table = _parsed(content, separator, file_name)
+    if has_null:
         unknown = {
-            name: ANY if table.get_column(name).n_unique() == 1 and table.get_column(name)[0] == ANY else UNKNOWN
-            for name in table.columns
+            level: ANY if table.get_column(level).n_unique() == 1 and table.get_column(level)[0] == ANY else UNKNOWN
+            for level in table.columns
         }
         table = pl.concat([table, pl.DataFrame(unknown)])
         # A null shares the domain row of a literal `unknown`, if the file has one.
         table = table.unique(subset="level_0", keep="first", maintain_order=True)
-        keys = keys.fill_null(UNKNOWN)
-    return keys, table.select(pl.col("level_0").alias("key"), pl.all())
+    domain = _domain_of(table.with_columns(key="level_0"), name)
+    for shared in (*domain.codes, *domain.cover):
+        shared.setflags(write=False)
+    return domain
 
 
 def read_hierarchy(path: Path, separator: str = ";") -> pl.DataFrame:
@@ -244,24 +301,33 @@ def read_hierarchy(path: Path, separator: str = ";") -> pl.DataFrame:
 
     Raises PolicyError naming the file when it is absent, ragged, empty, or lists a value twice.
     """
+    return _parsed(_content(path), separator, path.name)
+
+
+def _content(path: Path) -> bytes:
     try:
-        table = pl.read_csv(path, has_header=False, separator=separator, infer_schema=False)
+        return path.read_bytes()
     except OSError:
         raise PolicyError(f"hierarchy {path.name} cannot be read; check the path in the policy") from None
+
+
+def _parsed(content: bytes, separator: str, name: str) -> pl.DataFrame:
+    try:
+        table = pl.read_csv(content, has_header=False, separator=separator, infer_schema=False)
     except pl.exceptions.PolarsError:
         raise PolicyError(
-            f"hierarchy {path.name} is empty or its rows have different numbers of levels; "
+            f"hierarchy {name} is empty or its rows have different numbers of levels; "
             f"write one value per line, levels separated by {separator!r}"
         ) from None
-    table = table.rename({name: f"level_{number}" for number, name in enumerate(table.columns)})
+    table = table.rename({column: f"level_{number}" for number, column in enumerate(table.columns)})
     if table.null_count().row(0) != (0,) * table.width:
-        raise PolicyError(f"hierarchy {path.name}: rows have different numbers of levels, or an empty label")
+        raise PolicyError(f"hierarchy {name}: rows have different numbers of levels, or an empty label")
     if table.get_column("level_0").is_duplicated().any():
-        raise PolicyError(f"hierarchy {path.name} lists a value twice; keep one line per value")
+        raise PolicyError(f"hierarchy {name} lists a value twice; keep one line per value")
     return table
 
 
-def _from_prefix(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_prefix(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, _Domain]:
     assert spec.prefix is not None
     text = _text(column)
     levels = [
@@ -271,7 +337,7 @@ def _from_prefix(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> t
     return _domain_of_labels(column, levels)
 
 
-def _from_wilayah(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_wilayah(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, _Domain]:
     text = _text(column)
     if wrong := _rows_of(~text.str.contains(WILAYAH_PATTERN).fill_null(True), number):
         raise DataError(
@@ -285,7 +351,7 @@ def _from_wilayah(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> 
     return _domain_of_labels(column, levels)
 
 
-def _from_date(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_date(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, _Domain]:
     assert spec.date is not None
     if column.dtype not in (pl.Date, pl.Datetime):
         raise DataError(f"column {column.name!r} has type {column.dtype}; a date hierarchy needs Date or Datetime")
@@ -320,20 +386,13 @@ def _date_label(column: pl.Series, unit: str) -> pl.Series:
     )
 
 
-def _from_intervals(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, pl.DataFrame]:
+def _from_intervals(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, _Domain]:
     assert spec.intervals is not None
     if not column.dtype.is_numeric():
         raise DataError(f"column {column.name!r} has type {column.dtype}; intervals need a number")
     _check_finite(column)
     breaks = spec.intervals
     # Interval i reaches from break i-1 to break i; 0 is the open end below, len(breaks) the one above.
-    keys = pl.Series(column.name, np.searchsorted(breaks, column.cast(pl.Float64).fill_null(0.0).to_numpy(), "right"))
-    known = column.is_not_null()
-    keys = (
-        pl.DataFrame({"key": keys, "known": known})
-        .select(pl.when("known").then(pl.col("key").cast(pl.Int64)).alias("key"))
-        .to_series()
-    )
     positions = list(range(len(breaks) + 1))
     levels: list[list[str]] = []
     width = 1
@@ -344,14 +403,14 @@ def _from_intervals(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -
         width *= int(step)
         # Grouping starts at the first break, so that the open end below never shifts the bands.
         levels.append([_interval_label(breaks, (position - 1) // width * width + 1, width) for position in positions])
-    domain = pl.DataFrame(
-        {"key": positions, **{f"level_{number}": labels for number, labels in enumerate(levels)}},
-        schema_overrides={"key": pl.Int64},
-    )
+    keys = np.searchsorted(breaks, column.cast(pl.Float64).fill_null(0.0).to_numpy(), "right")
     if column.null_count():
-        unknown = {f"level_{number}": ANY if set(labels) == {ANY} else UNKNOWN for number, labels in enumerate(levels)}
-        domain = pl.concat([domain, pl.DataFrame({"key": [None], **unknown}, schema=domain.schema)])
-    return keys, domain
+        keys[column.is_null().to_numpy()] = len(positions)
+        positions.append(len(positions))
+        for labels in levels:
+            labels.append(ANY if set(labels) == {ANY} else UNKNOWN)
+    domain = pl.DataFrame({"key": positions} | {f"level_{number}": labels for number, labels in enumerate(levels)})
+    return pl.Series(column.name, keys, dtype=pl.Int64), _domain_of(domain, column.name)
 
 
 def _interval_label(breaks: tuple[float, ...], first: int, width: int) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from merajut_assets.privacy.classes import Grouping, Node, Verdict, base_grouping, count, group, judge, keys_of
-from merajut_assets.privacy.metrics import ClassMetric, Metric, Prepared, SeparableMetric
+from merajut_assets.privacy.metrics import ClassMetric, Metric, SeparableMetric
 from merajut_assets.privacy.models import AtLeast
 from merajut_assets.privacy.problem import Flags, Integers, Problem
 
@@ -35,6 +35,9 @@ MAXIMUM_NODES = 5_000_000
 CACHED_CELLS = 32_000_000
 # By how much a grouping must be smaller than what it was made from to be worth keeping.
 SMALLER = 1.5
+# From how many nodes on, and from how many nodes times tuples, projections on two and on three attributes are tried.
+MANY_NODES = 100
+COSTLY_NODES = 50_000_000
 BOUND = "bound"
 
 
@@ -107,17 +110,19 @@ class Search:
         # Nothing smaller is ever published, whatever counts as a subject.
         asked = [r.model.minimum for r in problem.requirements if isinstance(r.model, AtLeast)]
         self.least = max([1, *asked])
-        self.prepared = Prepared(problem)
         self.bound = self._first_bounds()
         self.open = np.ones(self.shape, dtype=bool)
         self.flat_bound, self.flat_open = self.bound.reshape(-1), self.open.reshape(-1)
         self.solution = Solution(lattice_size=size)
 
     def run(self) -> Solution:
-        for width in (1, 2):
-            self._prune_projections(width)
-        # Three attributes at a time cost more than they save unless many costly nodes are left.
-        if self.open.sum() * self.problem.tuples > 50_000_000 and len(self.shape) > 3:
+        self._prune_projections(1)
+        before = int(self.open.sum())
+        # More attributes at a time cost more than they save unless many nodes are left; three, unless these are
+        # costly and two did not do.
+        if before > MANY_NODES:
+            self._prune_projections(2)
+        if before > (after := int(self.open.sum())) and after * self.problem.tuples > COSTLY_NODES:
             self._prune_projections(3)
         while (start := self._next()) is not None:
             self._search_chain(self._chain(start))
@@ -136,7 +141,7 @@ class Search:
 
     def _first_bounds(self) -> Floats:
         if isinstance(self.metric, SeparableMetric):
-            return self._combined(self.metric.terms(self.prepared), tuple(levels - 1 for levels in self.shape))
+            return self._combined(self.metric.terms(self.problem.prepared), tuple(levels - 1 for levels in self.shape))
         assert isinstance(self.metric, ClassMetric)
         # As many classes as the halves of the attributes allow: each is a pair of a class of either half.
         half = len(self.free) // 2
@@ -174,17 +179,15 @@ class Search:
             total = np.add.outer(total, terms[place][: level + 1])
         return self.metric.finish(total, self.weights)
 
-    def _raise_finer(self, number: int, lost_tuples: Integers) -> None:
-        """Every node at or below suppresses the tuples `lost_tuples` at least: their bounds rise."""
+    def _raise_finer(self, number: int, lost: int, terms: list[Floats] | None) -> None:
+        """Every node at or below suppresses these rows at least, `lost` in number, under which the metric has these
+        `terms`, if any: their bounds rise."""
         node = self.node_at(number)
         box = tuple(slice(0, level + 1) for level in node)
-        if not self.open[box].any():
-            return
-        if isinstance(self.metric, SeparableMetric):
-            raised = self._combined(self.metric.terms(self.prepared, lost_tuples), node)
+        if terms is not None:
+            raised = self._combined(terms, node)
         else:
             assert isinstance(self.metric, ClassMetric)
-            lost = int(self.problem.counts[lost_tuples].sum())
             raised = np.asarray(self.metric.finer(lost, self.least, self.problem.rows))
         np.maximum(self.bound[box], raised, out=self.bound[box])
 
@@ -198,7 +201,11 @@ class Search:
 
     def node_at(self, number: int) -> Node:
         """Levels of the free attributes."""
-        return tuple(number // stride % levels for stride, levels in zip(self.strides, self.shape, strict=True))
+        levels = []
+        for stride in self.strides:
+            level, number = divmod(number, stride)
+            levels.append(level)
+        return tuple(levels)
 
     def full_node(self, number: int) -> Node:
         """A level for every attribute, those with a single level included."""
@@ -215,7 +222,8 @@ class Search:
             inside[...] = False
 
     def _prune_projections(self, width: int) -> None:
-        """Close every node whose projection on `width` attributes already loses too much."""
+        """Close every node whose projection on `width` attributes already loses too much; of several attributes, too
+        many rows, for other counts take longer than they save."""
         if len(self.shape) <= width:
             return
         for chosen in combinations(range(len(self.shape)), width):
@@ -226,45 +234,57 @@ class Search:
             places = [self.free[place] for place in chosen]
             finest = tuple(int(levels.min()) for levels in np.nonzero(needed))
             base = self._projected(places, finest, self.base)
-            if judge(self.problem, base, self.base).blame is None:
+            loses = self._loses if width == 1 else self._has_too_small
+            if loses(base, self.base) is None:
                 continue  # then no coarser combination loses more
-            if base.counted is None and self.problem.sources:
+            if width == 1 and base.counted is None and self.problem.sources:
                 # Judging may have stopped before anything but rows was counted; coarser ones are made from this.
                 count(base, self.base)
             # From coarse to fine, so that one combination settles all finer ones.
             for combination in sorted(map(tuple, np.argwhere(needed).tolist()), key=sum, reverse=True):
                 if not needed[combination]:
                     continue
-                verdict = judge(self.problem, self._projected(places, combination, base), base)
-                if verdict.blame is None:
+                blame = loses(self._projected(places, combination, base), base)
+                if blame is None:
                     continue
                 below = tuple(slice(0, level + 1) for level in combination)
                 needed[below] = False
                 corner: list[slice] = [slice(None)] * len(self.shape)
                 for place, cut in zip(chosen, below, strict=True):
                     corner[place] = cut
-                self.close(tuple(corner), verdict.blame)
+                self.close(tuple(corner), blame)
 
-    def _promising(self, number: int) -> bool:
-        best = self.solution.metric
-        return bool(self.flat_open[number]) and bool(self.flat_bound[number] <= best + self.metric.tie(best))
+    def _loses(self, grouping: Grouping, parent: Grouping) -> str | None:
+        """The requirement for which every node that has this projection loses too much."""
+        return judge(self.problem, grouping, parent).blame
+
+    def _has_too_small(self, grouping: Grouping, parent: Grouping) -> str | None:
+        """The same, by the numbers of rows alone."""
+        least, name = self.problem.asks_for_most
+        return name if int(grouping.rows[grouping.rows < least].sum()) > self.problem.allowed else None
 
     def _next(self) -> int | None:
         number = int(np.where(self.flat_open, self.flat_bound, np.inf).argmin())
-        return number if self._promising(number) else None
+        return number if self.flat_open[number] and self.flat_bound[number] <= self._worst() else None
+
+    def _worst(self) -> float:
+        """The largest bound of a node that may still be as good as the best one found."""
+        best = self.solution.metric
+        return best + self.metric.tie(best)
 
     def _chain(self, start: int) -> list[int]:
-        chain = [start]
+        chain, here, worst = [start], list(self.node_at(start)), self._worst()
         while True:
-            here = self.node_at(chain[-1])
-            above = [
-                number
-                for level, levels, stride in zip(here, self.shape, self.strides, strict=True)
-                if level + 1 < levels and self._promising(number := chain[-1] + stride)
-            ]
+            above: list[tuple[float, int, int]] = []
+            for place, (level, levels, stride) in enumerate(zip(here, self.shape, self.strides, strict=True)):
+                number = chain[-1] + stride
+                if level + 1 < levels and self.flat_open[number] and (bound := self.flat_bound[number]) <= worst:
+                    above.append((bound, number, place))
             if not above:
                 return chain
-            chain.append(min(above, key=lambda number: (self.flat_bound[number], number)))
+            _, number, place = min(above)
+            chain.append(number)
+            here[place] += 1
 
     def _search_chain(self, chain: list[int]) -> None:
         low, high = 0, len(chain)
@@ -282,7 +302,7 @@ class Search:
         """The smallest known grouping that `node` can be made from."""
         known = len(self.cached)
         finer = (self.cached_nodes[:known] <= np.array(node)).all(axis=1)
-        return self.cached[int(np.where(finer, self.cached_sizes[:known], np.iinfo(np.int64).max).argmin())]
+        return self.cached[int(np.where(finer, self.cached_sizes[:known], self.problem.tuples + 1).argmin())]
 
     def _remember(self, grouping: Grouping, parent: Grouping) -> None:
         """Keep a grouping for coarser ones, if it is much smaller than its parent, as far as memory allows."""
@@ -312,16 +332,17 @@ class Search:
             self.close(tuple(slice(0, level + 1) for level in self.node_at(number)), verdict.blame)
             return False
         feasible = verdict.suppressed <= problem.allowed
+        terms: list[Floats] | None = None
         if feasible:
             suppressed = tuples_of(problem, grouping, verdict.failing) if verdict.suppressed else None
-            value = value_of(problem, self.metric, self.prepared, grouping, verdict, suppressed)
+            terms = terms_of(problem, self.metric, suppressed)
+            value = value_of(problem, self.metric, grouping, verdict, terms)
             self.solution.offer(grouping, verdict, value, suppressed, self.metric)
         gone = (verdict.lost == grouping.rows) & (grouping.rows > 0)
         if gone.any():
-            same = feasible and suppressed is not None and bool((gone | (grouping.rows == 0))[verdict.failing].all())
-            tuples = suppressed if same else tuples_of(problem, grouping, gone)
-            assert tuples is not None
-            self._raise_finer(number, np.flatnonzero(tuples))
+            if not feasible or not (gone | (grouping.rows == 0))[verdict.failing].all():
+                terms = terms_of(problem, self.metric, tuples_of(problem, grouping, gone))
+            self._raise_finer(number, int(grouping.rows[gone].sum()), terms)
         return feasible
 
 
@@ -343,18 +364,19 @@ def tuples_of(problem: Problem, grouping: Grouping, flagged: Flags) -> Flags:
     return flags[keys]
 
 
+def terms_of(problem: Problem, metric: Metric, suppressed: Flags | None) -> list[Floats] | None:
+    """The terms of a metric that has any when the tuples flagged in `suppressed` are suppressed."""
+    if not isinstance(metric, SeparableMetric):
+        return None
+    return metric.terms(problem.prepared, None if suppressed is None else np.flatnonzero(suppressed))
+
+
 def value_of(
-    problem: Problem,
-    metric: Metric,
-    prepared: Prepared,
-    grouping: Grouping,
-    verdict: Verdict,
-    suppressed: Flags | None,
+    problem: Problem, metric: Metric, grouping: Grouping, verdict: Verdict, terms: list[Floats] | None
 ) -> float:
-    """The metric of the node of `grouping` when the tuples flagged in `suppressed` are suppressed."""
+    """The metric of the node of `grouping`; `terms`: those under what is suppressed there."""
     if isinstance(metric, SeparableMetric):
-        lost = None if suppressed is None else np.flatnonzero(suppressed)
-        terms = metric.terms(prepared, lost)
+        assert terms is not None
         total = sum((float(term[level]) for term, level in zip(terms, grouping.node, strict=True)), 0.0)
         return float(metric.finish(np.asarray(total), sum(attribute.weight for attribute in problem.attributes)))
     assert isinstance(metric, ClassMetric)

@@ -34,6 +34,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from merajut_assets.privacy.margins import Prepared
 from merajut_assets.privacy.problem import Attribute, Integers, Problem
 
 Floats = npt.NDArray[np.float64]
@@ -71,47 +72,29 @@ class Tally:
 
 def tally(problem: Problem, levels: Integers, class_of_tuple: Integers) -> Tally:
     """The tally of a generalisation: `levels` (tuples, attributes) and the class of each tuple, -1 for none."""
-    kept = (class_of_tuple >= 0) & (problem.counts > 0)
-    gone = problem.counts[~kept]
-    lost = int(gone.sum())
-    sizes = np.bincount(class_of_tuple[kept], weights=problem.counts[kept]) if kept.any() else np.zeros(0)
-    covered, raised, bits = [], [], []
-    prepared = Prepared(problem)
-    margins = [prepared.margins(place, finest) for place, finest in enumerate(prepared.finest)]
-    for place, attribute in enumerate(problem.attributes):
-        cover = lost * attribute.domain
-        lifted, entropy = 0, 0.0
-        for level in range(attribute.levels):
-            here = levels[:, place] == level
-            codes, counts = attribute.codes[level][here & kept], problem.counts[here & kept]
-            cover += int((attribute.cover[level][codes] * counts).sum())
-            lifted += int(counts.sum()) * (attribute.first_level + level)
-            every = problem.counts[here]
-            general = margins[place][level][attribute.codes[level][here]]
-            special = margins[place][0][attribute.codes[0][here]]
-            entropy += float((every * (_log2(general) - _log2(special))).sum())
-            beside = np.bincount(attribute.codes[level][here & ~kept], weights=problem.counts[here & ~kept])
-            entropy -= float((beside * _log2(beside)).sum())
-        entropy += float(lost * math.log2(lost)) if lost else 0.0
-        covered.append(cover)
-        raised.append(lifted)
-        bits.append(entropy)
-    squares = sum(int(size) ** 2 for size in sizes)
-    return Tally(problem.rows, lost, int((sizes > 0).sum()), squares, tuple(covered), tuple(raised), tuple(bits))
+    kept = np.where(class_of_tuple >= 0, problem.counts, 0)
+    lost = problem.rows - int(kept.sum())
+    sizes = np.bincount(np.maximum(class_of_tuple, 0), weights=kept).astype(np.int64)
+    prepared = problem.prepared
+    published, gone = prepared.rows_at(levels, kept), prepared.rows_at(levels, problem.counts - kept)
+    here = prepared.finest[prepared.code]
+    bits = (published + gone) * (_log2(prepared.alike(here)) - _log2(here)) - gone * _log2(prepared.alike(gone))
+    covered = prepared.of_attributes(published * prepared.cover) + lost * prepared.domain
+    raised = prepared.of_attributes(published * prepared.height)
+    entropy = prepared.of_attributes(bits) + (lost * math.log2(lost) if lost else 0.0)
+    return Tally(
+        problem.rows,
+        lost,
+        int((sizes > 0).sum()),
+        int((sizes**2).sum()),
+        tuple(covered.tolist()),
+        tuple(raised.tolist()),
+        tuple(entropy.tolist()),
+    )
 
 
 def _log2(numbers: npt.NDArray[np.float64] | Integers) -> Floats:
     return np.asarray(np.log2(np.maximum(numbers, 1)))
-
-
-def parents(attribute: Attribute) -> list[Integers]:
-    """Per level the code above each code of the finest permitted level; 0 for codes that no tuple has."""
-    above = []
-    for codes, _ in zip(attribute.codes, attribute.cover, strict=True):
-        table = np.zeros(len(attribute.cover[0]), dtype=np.int64)
-        table[attribute.codes[0]] = codes
-        above.append(table)
-    return above
 
 
 def attribute_loss(covered_rows: Any, rows: int, domain: int) -> Any:
@@ -131,34 +114,11 @@ class Metric(Protocol):
         ...
 
 
-class Prepared:
-    """What the terms of a problem are made of. Per attribute: `finest` (codes,), how many rows carry each code of
-    the finest level; `above` (levels, codes), where each of these codes leads; `cover` (codes, levels), for how
-    many rows of the hierarchy it then stands."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.above = [parents(attribute) for attribute in problem.attributes]
-        self.cover = [
-            np.column_stack([cover[codes] for cover, codes in zip(attribute.cover, above, strict=True)])
-            for attribute, above in zip(problem.attributes, self.above, strict=True)
-        ]
-        self.finest = [self.count(place, None) for place in range(len(problem.attributes))]
-
-    def count(self, place: int, tuples: Integers | None) -> Integers:
-        """How many rows (of `tuples`) carry each code of the finest level of one attribute."""
-        attribute, counts = self.problem.attributes[place], self.problem.counts
-        codes = attribute.codes[0] if tuples is None else attribute.codes[0][tuples]
-        weights = counts if tuples is None else counts[tuples]
-        return np.bincount(codes, weights=weights, minlength=len(attribute.cover[0])).astype(np.int64)
-
-    def margins(self, place: int, finest: Integers) -> list[Integers]:
-        """Per level of one attribute the rows that carry each code, out of those of the finest level."""
-        cover = self.problem.attributes[place].cover
-        return [
-            np.bincount(above, weights=finest, minlength=len(codes)).astype(np.int64)
-            for above, codes in zip(self.above[place], cover, strict=True)
-        ]
+def _without(prepared: Prepared, gone: Integers | None) -> tuple[int, Integers, int]:
+    """All rows, those that carry each code (codes,) once `gone` (codes,) are suppressed, and how many these are."""
+    if gone is None:
+        return prepared.rows, prepared.finest, 0
+    return prepared.rows, prepared.finest - gone, int(gone[: prepared.sizes[0]].sum())
 
 
 class SeparableMetric(ABC):
@@ -169,18 +129,15 @@ class SeparableMetric(ABC):
 
     def terms(self, prepared: Prepared, suppressed: Integers | None = None) -> list[Floats]:
         """Per attribute its terms (levels,) when the tuples `suppressed` are suppressed."""
-        problem = prepared.problem
-        lost = 0 if suppressed is None else int(problem.counts[suppressed].sum())
-        return [
-            self.term(self.values(prepared, place, suppressed, lost), attribute.weight)
-            for place, attribute in enumerate(problem.attributes)
-        ]
+        values = self.values(prepared, None if suppressed is None else prepared.count(suppressed))
+        return prepared.split(self.term(values, prepared.weights[prepared.attribute]))
 
     @abstractmethod
-    def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
-        """One attribute's loss (levels,) when the tuples `suppressed`, `lost` rows, are suppressed."""
+    def values(self, prepared: Prepared, gone: Integers | None = None) -> Floats:
+        """The loss at each level (levels,) of all attributes, one after the other, when so many rows (codes,) of
+        each code are suppressed."""
 
-    def term(self, values: Floats, weight: float) -> Floats:
+    def term(self, values: Floats, weight: float | Floats) -> Floats:
         return np.asarray(weight * values)
 
     def finish(self, total: Floats, weights: float) -> Floats:
@@ -194,15 +151,14 @@ class SeparableMetric(ABC):
 
 
 class Loss(SeparableMetric):
-    def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
-        attribute, rows = prepared.problem.attributes[place], prepared.problem.rows
-        published = prepared.finest[place]
-        if suppressed is not None:
-            published = published - prepared.count(place, suppressed)
-        covered = published @ prepared.cover[place] + lost * attribute.domain
-        return np.asarray(attribute_loss(covered, rows, attribute.domain) * np.ones(attribute.levels))
+    def values(self, prepared: Prepared, gone: Integers | None = None) -> Floats:
+        rows, published, lost = _without(prepared, gone)
+        covered = prepared.of_levels(published[prepared.code] * prepared.cover)
+        # Where only one value exists, this is 0.
+        domain = prepared.domain[prepared.attribute]
+        return np.asarray((covered + lost * domain - rows) / (rows * np.maximum(domain - 1, 1)))
 
-    def term(self, values: Floats, weight: float) -> Floats:
+    def term(self, values: Floats, weight: float | Floats) -> Floats:
         return np.asarray(weight * np.log1p(values))
 
     def finish(self, total: Floats, weights: float) -> Floats:
@@ -217,10 +173,9 @@ class Loss(SeparableMetric):
 
 
 class Precision(SeparableMetric):
-    def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
-        attribute, rows = prepared.problem.attributes[place], prepared.problem.rows
-        levels = attribute.first_level + np.arange(attribute.levels)
-        return ((rows - lost) * (levels / max(attribute.height, 1)) + lost) / rows
+    def values(self, prepared: Prepared, gone: Integers | None = None) -> Floats:
+        rows, _, lost = _without(prepared, gone)
+        return ((rows - lost) * prepared.share + lost) / rows
 
     def of(self, tally: Tally, attributes: Sequence[Attribute]) -> float:
         values = [
@@ -231,18 +186,17 @@ class Precision(SeparableMetric):
 
 
 class Entropy(SeparableMetric):
-    def values(self, prepared: Prepared, place: int, suppressed: Integers | None, lost: int) -> Floats:
-        finest = prepared.finest[place]
-        general = self._bits(prepared, place, finest)
-        values = general - general[0]
-        if suppressed is not None and lost:
-            gone = prepared.count(place, suppressed)
-            values = values + lost * math.log2(lost) - self._bits(prepared, place, gone)
+    def values(self, prepared: Prepared, gone: Integers | None = None) -> Floats:
+        general = self._bits(prepared, prepared.finest)
+        values = general - general[prepared.first]
+        if gone is not None and (lost := _without(prepared, gone)[2]):
+            values += lost * math.log2(lost) - self._bits(prepared, gone)
         return values
 
-    def _bits(self, prepared: Prepared, place: int, finest: Integers) -> Floats:
-        """Per level the sum over codes of n log2 n, n being the rows that carry the code."""
-        return np.array([float((rows * _log2(rows)).sum()) for rows in prepared.margins(place, finest)])
+    def _bits(self, prepared: Prepared, rows: Integers) -> Floats:
+        """Per level the sum over labels of n log2 n, n being those of the `rows` (codes,) that carry the label."""
+        here = rows[prepared.code]
+        return np.asarray(prepared.of_levels(here * _log2(prepared.alike(here))))
 
     def finish(self, total: Floats, weights: float) -> Floats:
         return total

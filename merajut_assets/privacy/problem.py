@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from merajut_assets.privacy.keys import Keys
-from merajut_assets.privacy.models import Model
+from merajut_assets.privacy.margins import Prepared
+from merajut_assets.privacy.models import AtLeast, Model
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -92,9 +93,26 @@ class Problem:
         return int(self.counts.sum())
 
     @cached_property
+    def asks_for_most(self) -> tuple[int, str]:
+        """The most rows, values or subjects that a requirement asks each class for, and its name."""
+        asked = [(r.model.minimum, r.name) for r in self.requirements if isinstance(r.model, AtLeast)]
+        return max(asked, default=(0, ""))
+
+    @cached_property
+    def beyond_rows(self) -> tuple[Requirement, ...]:
+        """The requirements that need more than a class's number of rows, those on other counts last."""
+        needed = [r for r in self.requirements if not (isinstance(r.model, AtLeast) and r.model.counting == "rows")]
+        return tuple(sorted(needed, key=lambda requirement: requirement.source is not None))
+
+    @cached_property
     def keys(self) -> Keys:
         """The keys of the tuples at any node."""
         return Keys(self.attributes, self.tuples)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """What metrics compute with."""
+        return Prepared(self)
 
     @property
     def tuples(self) -> int:

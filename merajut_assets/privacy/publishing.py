@@ -9,46 +9,20 @@ several times faster than sorting texts. Rows that are alike in everything are c
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from merajut_assets.privacy.counting import MAXIMUM_RADIX, Counted, Packed, Part, tally
-from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Numbers, Rows, ranked_values
+from merajut_assets.privacy.counting import MAXIMUM_RADIX, Counted
+from merajut_assets.privacy.hierarchy import Codes, Hierarchy, Numbers, Rows
 from merajut_assets.privacy.policy import Policy
 from merajut_assets.privacy.problem import Integers
 
 # Per partition: the class (tuples,) of each tuple, negative where it is suppressed, and the level (tuples,
 # attributes) of each quasi-identifier, as places in `Attribute.codes`.
 Answer = tuple[Integers, Integers]
-
-# Rows are counted when no column has more distinct values than one per so many rows.
-REPEATED = 4
-
-
-@dataclass(frozen=True, eq=False)
-class _Lines:
-    """Rows of the release: the `tuples` (r,) they belong to, their `ranks` (r,) in each other column, and either how
-    many rows of the frame each line stands for (`times`), or which one (`places`)."""
-
-    tuples: Codes
-    ranks: list[Numbers | Codes]
-    times: Codes | None
-    places: Codes | None
-
-    def only(self, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]] | Codes) -> _Lines:
-        """The chosen lines, in the order in which they are chosen."""
-        return _Lines(
-            self.tuples[chosen],
-            [ranks[chosen] for ranks in self.ranks],
-            None if self.times is None else self.times[chosen],
-            None if self.places is None else self.places[chosen],
-        )
 
 
 def publish(frame: pl.DataFrame, policy: Policy, counted: Counted, answers: Sequence[Answer]) -> pl.DataFrame:
@@ -57,26 +31,16 @@ def publish(frame: pl.DataFrame, policy: Policy, counted: Counted, answers: Sequ
     no input order survives.
     """
     others = [name for name in frame.columns if name not in counted.hierarchies]
-    sortable = [name for name in others if not _unsortable(frame.schema[name])]
-    with ThreadPoolExecutor(max_workers=pl.thread_pool_size()) as threads:
-        ranked = dict(zip(sortable, threads.map(ranked_values, frame.select(sortable).iter_columns()), strict=True))
-    countable = len(sortable) == len(others) and all(
-        # Equal floats can differ in their sign, and of pseudonyms there is nothing to count.
-        not frame.schema[name].is_float() and REPEATED * len(values) <= len(frame)
-        for name, (values, _) in ranked.items()
-    )
     texts = {
         name: _Texts(hierarchy, _levels_in_use(place, spec.least_level, answers))
         for place, ((name, hierarchy), spec) in enumerate(
             zip(counted.hierarchies.items(), policy.quasi_identifiers.values(), strict=True)
         )
     }
-    widths = [len(values) for values, _ in ranked.values()]
     pieces, numbered = [], []
     for part, (class_of_tuple, levels) in zip(counted.parts, answers, strict=True):
-        lines = _lines(part, [ranks for _, ranks in ranked.values()], widths, countable)
-        lines = lines.only(class_of_tuple[lines.tuples] >= 0)
-        if len(sortable) < len(others):
+        lines = part.lines.only(class_of_tuple[part.lines.tuples] >= 0)
+        if len(counted.values) < len(others):
             lines = lines.only(np.random.default_rng(secrets.randbits(128)).permutation(len(lines.tuples)))
         pieces.append(lines)
         numbered.append(
@@ -86,19 +50,19 @@ def publish(frame: pl.DataFrame, policy: Policy, counted: Counted, answers: Sequ
             ]
         )
     numbers = dict(zip(texts, map(np.concatenate, zip(*numbered, strict=True)), strict=True))
-    ranks = dict(zip(sortable, map(np.concatenate, zip(*(lines.ranks for lines in pieces), strict=True)), strict=True))
+    ranks = {name: np.concatenate([lines.ranks[name] for lines in pieces]) for name in counted.values}
     first = [*policy.class_columns, *([policy.subject] if policy.subject is not None else [])]
     order = _order(
         [
-            (numbers[name], len(texts[name].labels)) if name in numbers else (ranks[name], len(ranked[name][0]))
-            for name in [*first, *(name for name in sortable if name not in first)]
+            (numbers[name], len(texts[name].labels)) if name in numbers else (ranks[name], len(counted.values[name]))
+            for name in [*first, *(name for name in counted.values if name not in first)]
         ]
     )
-    if countable:
-        times = np.concatenate([lines.times for lines in pieces if lines.times is not None])[order]
-        values = {name: text.labels for name, text in texts.items()} | {name: ranked[name][0] for name in others}
+    if times := [lines.times for lines in pieces if lines.times is not None]:
+        repeated = np.concatenate(times)[order]
+        values = {name: text.labels for name, text in texts.items()} | counted.values
         columns = {
-            name: values[name].gather(pl.Series(np.repeat(number[order].astype(np.uint32), times)))
+            name: values[name].gather(pl.Series(np.repeat(number[order].astype(np.uint32), repeated)))
             for name, number in (numbers | ranks).items()
         }
     else:
@@ -108,27 +72,10 @@ def publish(frame: pl.DataFrame, policy: Policy, counted: Counted, answers: Sequ
     return pl.DataFrame([columns[name].alias(name) for name in frame.columns])
 
 
-def _lines(part: Part, ranks: list[Numbers], widths: list[int], countable: bool) -> _Lines:
-    """All rows of a partition: counted, where that is possible, and one by one else."""
-    tuples = np.arange(part.problem.tuples)
-    if countable and not ranks and not part.by_row:
-        return _Lines(tuples, [], part.problem.counts, None)
-    if part.rows is not None:
-        ranks = [column[part.rows] for column in ranks]
-    if countable and not part.by_row and part.slots * math.prod(widths) <= MAXIMUM_RADIX:
-        packed = Packed([part.keys, *ranks], [part.slots, *widths])
-        distinct, times = tally(packed.numbers)
-        keys, *of_others = packed.columns_of(distinct)
-        return _Lines(part.tuple_of(keys.astype(part.keys.dtype)), [*of_others], times, None)
-    places = np.arange(len(part.keys)) if part.rows is None else part.rows
-    ones = np.ones(len(places), dtype=np.int64) if countable else None
-    return _Lines(part.of_rows(tuples), [*ranks], ones, places)
-
-
 def _levels_in_use(place: int, least: int, answers: Sequence[Answer]) -> list[int]:
     used: set[int] = set()
     for class_of_tuple, levels in answers:
-        used |= set(np.unique(levels[class_of_tuple >= 0, place]).tolist())
+        used |= set(np.flatnonzero(np.bincount(levels[class_of_tuple >= 0, place])).tolist())
     return [least + level for level in sorted(used)]
 
 
@@ -136,6 +83,11 @@ class _Texts:
     """The texts that one column publishes, over all levels in use, in alphabetical order."""
 
     def __init__(self, hierarchy: Hierarchy, levels: list[int]) -> None:
+        if len(levels) == 1:
+            # Labels of one level are in this order already.
+            self.labels = hierarchy.labels[levels[0]]
+            self.number_of = {levels[0]: np.arange(len(self.labels), dtype=np.int32)}
+            return
         self.labels = pl.concat([hierarchy.labels[level] for level in levels]).unique().sort()
         self.number_of = {
             level: self.labels.search_sorted(hierarchy.labels[level]).to_numpy().astype(np.int32) for level in levels
@@ -144,10 +96,11 @@ class _Texts:
     def numbers(self, codes: Sequence[Rows], least: int, levels: Integers) -> Rows:
         """The place (tuples,) among `labels` of what each tuple shows at its level, of which `codes` begin at `least`.
 
-        0 for a tuple at a level that is not in use: it is suppressed.
+        Any place for a tuple at a level that is not in use: it is suppressed.
         """
-        numbers = np.zeros(len(levels), dtype=np.int32)
-        for level, number_of in self.number_of.items():
+        first, *further = self.number_of.items()
+        numbers = first[1][codes[first[0] - least]]
+        for level, number_of in further:
             here = levels == level - least
             numbers[here] = number_of[codes[level - least][here]]
         return numbers
@@ -166,7 +119,3 @@ def _order(columns: Sequence[tuple[Numbers | Rows, int]]) -> Codes:
         words[-1] += codes
         slots *= max(size, 1)
     return pl.Series(words[0]).arg_sort().to_numpy() if len(words) == 1 else np.lexsort(words[::-1])
-
-
-def _unsortable(dtype: pl.DataType) -> bool:
-    return dtype.is_nested() or dtype in (pl.Object, pl.Binary)

@@ -32,7 +32,7 @@ import polars as pl
 from merajut_assets.privacy.anonymise import Release
 from merajut_assets.privacy.association import Floats, Sides, Values, associations, pooled
 from merajut_assets.privacy.counting import Packed, tally
-from merajut_assets.privacy.hierarchy import ANY, UNKNOWN, Codes, Hierarchy, build_hierarchy, ranked_values
+from merajut_assets.privacy.hierarchy import ANY, UNKNOWN, Codes, Hierarchy, build_hierarchy, ranked_columns
 from merajut_assets.privacy.metrics import METRICS
 from merajut_assets.privacy.policy import DataError, Policy, QuasiIdentifier, TCloseness
 from merajut_assets.privacy.problem import Attribute
@@ -175,7 +175,7 @@ def _levels_in_use(release: Release, name: str, spec: QuasiIdentifier) -> list[i
 
 def _generalised(original: pl.DataFrame, published: pl.Series, spec: QuasiIdentifier, levels: Sequence[int]) -> _Column:
     hierarchy = build_hierarchy(original.get_column(published.name), spec)
-    texts, numbers = ranked_values(published)
+    ((texts, numbers),) = ranked_columns([published])
     text, leaf = _leaves_of(hierarchy, levels, texts)
     return _Column(
         *(published.name, "quasi_identifier", hierarchy.rows, numbers),
@@ -221,7 +221,7 @@ def _order_of_leaves(hierarchy: Hierarchy, spec: QuasiIdentifier) -> Codes | Non
 
 
 def _as_it_is(original: pl.Series, published: pl.Series, role: str, closeness: TCloseness | None) -> _Column:
-    values, numbers = ranked_values(pl.concat([original, published]))
+    ((values, numbers),) = ranked_columns([pl.concat([original, published])])
     before, after = numbers[: len(original)], numbers[len(original) :]
     ranks = None
     is_ordered = closeness is not None and closeness.kind == "ordered"

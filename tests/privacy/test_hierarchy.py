@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from merajut_assets.privacy.hierarchy import build_hierarchy
+from merajut_assets.privacy.hierarchy import REMEMBERED_BYTES, REMEMBERED_FILES, _domain_of_file, build_hierarchy
 from merajut_assets.privacy.policy import DataError, PolicyError, QuasiIdentifier
 
 
@@ -124,3 +124,33 @@ def test_least_level_beyond_the_last_is_refused() -> None:
     """Silently taking the last level would publish something else than was asked."""
     with pytest.raises(PolicyError, match="least_level"):
         levels(pl.Series(["a"]), prefix=[1, 0], least_level=2)
+
+
+def test_a_file_that_was_rewritten_is_read_again(tmp_path: Path) -> None:
+    """What a file held is kept for the next release; that release must follow the file as it then is, and the
+    column and null of its own."""
+    path = tmp_path / "h.csv"
+    path.write_text("a;x;*\nb;y;*\n", encoding="utf-8")
+    assert levels(pl.Series(["a", "b"]), hierarchy=path)[1] == ["x", "y"]
+    assert levels(pl.Series(["a", None]), hierarchy=path)[1] == ["x", "unknown"]
+    assert levels(pl.Series(["b", "a"]), hierarchy=path)[1] == ["y", "x"]
+    path.write_text("a;y;*\nb;x;*\n", encoding="utf-8")
+    assert levels(pl.Series(["a", "b"]), hierarchy=path)[1] == ["y", "x"]
+    path.write_text("a;y;*\nb;y;-\n", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(PolicyError, match="levels disagree"):
+            levels(pl.Series(["a", "b"]), hierarchy=path)
+
+
+def test_what_is_kept_of_files_is_bounded(tmp_path: Path) -> None:
+    """A service that sees many policies must not grow with them, nor keep a large file for good."""
+    before = _domain_of_file.cache_info().currsize
+    large = tmp_path / "large.csv"
+    large.write_text("".join(f"{number};*\n" for number in range(REMEMBERED_BYTES // 4)), encoding="utf-8")
+    assert levels(pl.Series(["7"]), hierarchy=large) == [["7"], ["*"]]
+    assert _domain_of_file.cache_info().currsize == before
+    for number in range(REMEMBERED_FILES + 5):
+        small = tmp_path / f"{number}.csv"
+        small.write_text("a;*\n", encoding="utf-8")
+        levels(pl.Series(["a"]), hierarchy=small)
+    assert _domain_of_file.cache_info().currsize == REMEMBERED_FILES

@@ -107,14 +107,19 @@ def published(
     rows: Rows, policy: Policy, population: pl.DataFrame | None = None, **options: Any
 ) -> list[Label | None] | None:
     """The label of each row, None for a suppressed one; None altogether without a solution."""
-    part = count_frame(frame_of(rows), policy, population).parts[0]
-    recoding = local_recoding(part.problem, **options)
+    counted = count_frame(frame_of(rows), policy, population)
+    problem = counted.parts[0].problem
+    recoding = local_recoding(problem, **options)
     if recoding is None:
         return None
-    tuple_of_row = part.of_rows(np.arange(part.problem.tuples))
+    finest = [
+        hierarchy.labels[0].gather(attribute.codes[0])
+        for hierarchy, attribute in zip(counted.hierarchies.values(), problem.attributes, strict=True)
+    ]
+    tuple_of = {values: place for place, values in enumerate(zip(*finest, strict=True))}
     labels: list[Label | None] = []
-    for row, place in zip(rows, tuple_of_row.tolist(), strict=True):
-        number = int(recoding.class_of_tuple[place])
+    for row in rows:
+        number = int(recoding.class_of_tuple[tuple_of[row[: len(TREES)]]])
         levels = recoding.levels[number].tolist()
         labels.append(None if number < 0 else tuple(generalised(row[: len(TREES)], levels)))
     return labels

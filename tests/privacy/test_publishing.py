@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from merajut_assets.privacy import Policy, anonymise
 from merajut_assets.privacy.counting import Packed, tally
-from merajut_assets.privacy.hierarchy import distinct_values, ranked_values
+from merajut_assets.privacy.hierarchy import distinct_values, ranked_columns
 
 POLICY: dict[str, Any] = {
     "quasi_identifiers": {"place": {"prefix": [2, 1, 0]}, "age": {"intervals": [0, 2, 4], "then": [2, "*"]}},
@@ -72,11 +72,12 @@ def test_the_sign_of_a_zero_is_kept() -> None:
 )
 def test_values_are_numbered_without_gaps_and_in_order(values: pl.Series) -> None:
     """Everything is counted, sorted and published by these numbers: one wrong number is somebody else's value."""
-    for distinct, places in (distinct_values(values), ranked_values(values)):
+    ranked = ranked_columns([values])[0]
+    for distinct, places in (distinct_values(values), ranked):
         assert distinct.dtype == values.dtype
         assert distinct.n_unique() == len(distinct) == values.n_unique()
         assert distinct.gather(places).to_list() == values.to_list()
-    assert ranked_values(values)[0].to_list() == values.unique().sort(nulls_last=True).to_list()
+    assert ranked[0].to_list() == values.unique().sort(nulls_last=True).to_list()
 
 
 @given(
