@@ -23,7 +23,7 @@ import polars as pl
 
 from merajut_assets.contracts import registry
 from merajut_assets.policies.stakeholder import stakeholder_policies
-from resources.lakehouse import WAREHOUSE_LAYERS, Lakehouse
+from resources.lakehouse import DISTRIBUTIONS, WAREHOUSE_LAYERS, Lakehouse
 from resources.publication import PublicationReplaced
 
 DESTROYED = "retention.destroyed"  # the event of the audit log
@@ -84,12 +84,17 @@ def _oldest_original(lakehouse: Lakehouse, today: date) -> date:
 
 
 def _destroy_releases(lakehouse: Lakehouse, table: str, releases: list[str]) -> None:
+    # What a dataset was compared with is of no use without it.
+    beside = "/".join([DISTRIBUTIONS, *table.split("/")[1:]])
+    tables = [table, *([beside] if lakehouse.lake.version(beside) is not None else [])]
     for release in releases:
         # The files that hold these rows, too. Other stakeholders' part of them is made again when it is asked for.
         if lakehouse.warehouse.withdraw(release):
             lakehouse.audit.append("warehouse.withdrawn", release=release)
-        lakehouse.lake.delete_where(table, pl.col("release") == release, facts={"release": release})
-    lakehouse.lake.vacuum(table)
+        for stored in tables:
+            lakehouse.lake.delete_where(stored, pl.col("release") == release, facts={"release": release})
+    for stored in tables:
+        lakehouse.lake.vacuum(stored)
 
 
 def _landed(lakehouse: Lakehouse, today: date) -> Iterator[Overdue]:

@@ -23,6 +23,7 @@ from resources.lakehouse import Lakehouse
 from resources.vault import FileKeyDestroyed
 
 NIK_TOKEN = "nik_token"
+_COUNT = "impact"  # who reads, for the audit log
 
 
 class UnknownSubject(ValueError):
@@ -139,7 +140,8 @@ def people_in(lakehouse: Lakehouse, tables: Iterable[TableContract]) -> dict[Sub
         for subject, column in table.subject_columns.items():
             people.setdefault(subject, None)
             if version is not None:
-                ids = landing.subject_ids(lakehouse.lake.read_raw(version, columns=[column]), table, column)
+                rows = lakehouse.read_raw(version, columns=[column], reader=_COUNT, purpose="number of people")
+                ids = landing.subject_ids(rows, table, column)
                 if subject is Subject.CHILD:
                     ids = ids.replace(_one_id_of_each_child(lakehouse))
                 people[subject] = (people[subject] or set()) | set(ids.drop_nulls().to_list())
@@ -152,7 +154,8 @@ def _one_id_of_each_child(lakehouse: Lakehouse) -> dict[str, str]:
     version = lakehouse.lake.latest_raw(children.system, children.name)
     if version is None:
         return {}
-    links = child_links(lakehouse.lake.read_raw(version, columns=["child_id", NIK_TOKEN]))
+    rows = lakehouse.read_raw(version, columns=["child_id", NIK_TOKEN], reader=_COUNT, purpose="number of people")
+    links = child_links(rows)
     return {f"{children.system}:{child}": f"{children.system}:{linked}" for child, linked in links.iter_rows()}
 
 

@@ -20,15 +20,14 @@ from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy
 from merajut_assets.privacy.policy import Policy
 from resources.lake import Lake
-from resources.lakehouse import Lakehouse
+from resources.lakehouse import DISTRIBUTIONS, Lakehouse
 
 RELEASE = "release"
-_LAYER = "distributions"
 COLUMN, VALUE, PEOPLE = "column", "value", "rows"
 
 
 def distributions_table(contract: TableContract) -> str:
-    return f"{_LAYER}/{contract.system}/{contract.name}"
+    return f"{DISTRIBUTIONS}/{contract.system}/{contract.name}"
 
 
 def is_compared(privacy: Policy) -> bool:

@@ -25,11 +25,11 @@ def test_shared_pseudonyms_turn_the_check_red(lakehouse: Lakehouse) -> None:
         assert evidence.is_safe
         assert "joined_k" not in evidence.facts
     employees = (
-        read_release(lakehouse.lake, EMPLOYEES, RELEASE)
+        read_release(lakehouse, EMPLOYEES, RELEASE, "test")
         .get_column("employee_pseudonym")
         .sample(fraction=1, shuffle=True, seed=3)
     )
-    donors = read_release(lakehouse.lake, DONORS, RELEASE)
+    donors = read_release(lakehouse, DONORS, RELEASE, "test")
     shared = pl.concat([employees, donors.get_column("donor_pseudonym")]).head(donors.height)
     planted = donors.with_columns(shared.alias("donor_pseudonym"))
     assert examine(planted, DONORS, POLICY.datasets["donor_segment"]).is_safe

@@ -45,8 +45,8 @@ def test_a_class_just_above_t_turns_the_check_red(lakehouse: Lakehouse) -> None:
     was missing."""
     release_dataset(lakehouse, CONTRACT, POLICY, RELEASE)
     assert examine_stored(lakehouse, CONTRACT, POLICY, RELEASE).is_safe
-    stored = read_release(lakehouse.lake, CONTRACT, RELEASE)
-    reference = remembered_reference(lakehouse.lake, CONTRACT, RELEASE, stored)
+    stored = read_release(lakehouse, CONTRACT, RELEASE, "test")
+    reference = remembered_reference(lakehouse, CONTRACT, RELEASE, stored)
     assert reference is not None
     planted = _skewed(stored, reference)
     assert T < _distance(planted, reference) < T + PRIVACY.suppression_limit + 0.1
@@ -75,8 +75,8 @@ def test_the_reference_is_that_of_all_rows_also_those_left_out(lakehouse: Lakeho
     """Compared with what is published, rows that were left out could shift what counts as ordinary. Its columns are
     apart from each other: nobody's row can be read from it."""
     facts = release_dataset(lakehouse, CONTRACT, POLICY, RELEASE)
-    stored = read_release(lakehouse.lake, CONTRACT, RELEASE)
-    reference = remembered_reference(lakehouse.lake, CONTRACT, RELEASE, stored)
+    stored = read_release(lakehouse, CONTRACT, RELEASE, "test")
+    reference = remembered_reference(lakehouse, CONTRACT, RELEASE, stored)
     assert reference is not None
     assert reference.height == stored.height + facts["suppressed"]
     assert set(reference.columns) == set(PRIVACY.sensitive)

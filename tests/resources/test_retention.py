@@ -22,6 +22,7 @@ TODAY = datetime.now(UTC).date()
 HRIS = registry.raw_table("hris", "employees")
 KEPT_DAYS = HRIS.retention_days
 GIVING = "protected/media/campaign_giving"
+BESIDE = "distributions/media/campaign_giving"
 COUNTS = "statistics/media/child_count_by_province"
 AFTER_RETENTION = TODAY + timedelta(days=stakeholder_policies()["media"].retention_days + 1)
 OLD, NEW = "2026-09", "2026-10"
@@ -86,6 +87,7 @@ def released(lakehouse: Lakehouse, *releases: str) -> None:
             facts = {"release": release}
             version = lakehouse.lake.overwrite(table, pl.DataFrame({"a": [1]}), partition=facts, facts=facts)
             record_verification(lakehouse.audit, table, release, version, passed=True)
+        lakehouse.lake.overwrite(BESIDE, pl.DataFrame({"a": [1]}), partition={"release": release})
         lakehouse.load_release_tables(release, {GIVING: lakehouse.lake.version(GIVING) or 0})
         lakehouse.warehouse.release(release)
     lakehouse.publisher.publish("media", releases[-1], {"marts": pl.DataFrame({"a": [1]})})
@@ -96,7 +98,7 @@ def test_releases_in_force_for_nobody_go_when_their_time_is_over(lakehouse: Lake
     verified = stored_version(lakehouse.lake, GIVING, NEW)
     assert overdue(lakehouse) == []
     assert destroy_expired(lakehouse, AFTER_RETENTION) == 2
-    for table in (GIVING, COUNTS):
+    for table in (GIVING, COUNTS, BESIDE):
         assert lakehouse.lake.partitions(table) == [{"release": NEW}]
         assert lakehouse.lake.read(table)["a"].to_list() == [1]
     assert not lakehouse.warehouse.build_path(OLD).exists()
