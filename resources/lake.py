@@ -20,7 +20,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -284,18 +284,6 @@ class Lake:
         """The newest landed version, or None."""
         versions = self.raw_versions(system, table)
         return versions[-1] if versions else None
-
-    def forget_raw(self, system: str, table: str, numbers: Collection[int]) -> int:
-        """Destroy these landed versions, but never the newest one; returns how many. Killed before their files are
-        gone, the next landing clears them away."""
-        with self._locked(f"raw/{system}/{table}"):
-            versions = self.raw_versions(system, table)
-            gone = [version for version in versions[:-1] if version.number in numbers]
-            if gone:
-                self._write_manifest(
-                    self._raw_folder(system, table), [version for version in versions if version not in gone]
-                )
-            return self._destroy_files([version.path for version in gone])
 
     def read_raw(self, version: RawVersion, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of one landed version, personal columns still encrypted."""

@@ -26,8 +26,6 @@ from resources.warehouse import Warehouse
 
 # What a release's warehouse file holds of the lake: a schema for each, and in it `<stakeholder>__<dataset>`.
 WAREHOUSE_LAYERS = ("protected", "statistics")
-# Beside which the classes of rows about people are judged; no warehouse has it.
-DISTRIBUTIONS = "distributions"
 DECRYPTION = "decryption"  # the event of the audit log
 
 

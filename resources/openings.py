@@ -9,7 +9,10 @@ a warehouse was released to the holders of the analysts' key.
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -24,8 +27,10 @@ def take_up_openings(lakehouse: Lakehouse) -> int:
     """Append an entry to the audit log for every note, and remove the note; returns how many there were.
 
     A note that is not as dbt writes it is told as such, without its content. Killed between the entry and the removal,
-    the next call tells the opening a second time."""
-    notes = sorted((lakehouse.settings.analyst / "openings").glob("*.json"))
+    or unable to remove it, the next call tells the opening a second time. The folder is not ours: what is no plain file
+    there is left alone."""
+    found = sorted((lakehouse.settings.analyst / "openings").glob("*.json"))
+    notes = [note for note in found if stat.S_ISREG(note.lstat().st_mode)]
     for note in notes:
         told = _told(note)
         file, opened_at = told if told is not None else (None, None)
@@ -37,16 +42,18 @@ def take_up_openings(lakehouse: Lakehouse) -> int:
             reader=READER,
             purpose="dbt" if told is not None else "a note that is not dbt's",
         )
-        note.unlink(missing_ok=True)
+        with suppress(OSError):
+            note.unlink()
     return len(notes)
 
 
 def _told(note: Path) -> tuple[str, str] | None:
     """(file, time) of a note; None when it is not as dbt writes it."""
     try:
-        with note.open("rb") as stream:
+        # Neither led elsewhere by a link nor kept waiting by a pipe that took the file's place.
+        with os.fdopen(os.open(note, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
             content = json.loads(stream.read(_LONGEST_NOTE_BYTES))
         file, opened_at = str(content["file"]), datetime.fromisoformat(str(content["opened_at"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return (file, opened_at.isoformat(timespec="seconds")) if _FILE.fullmatch(file) else None

@@ -16,7 +16,7 @@ from merajut_assets.automation.lineage_events import remove_old_files
 from merajut_assets.automation.runs import obsolete_runs
 from merajut_assets.failures import guarded
 from resources.lakehouse import Lakehouse
-from resources.retention import destroy_expired
+from resources.retention import destroy_originals
 
 HOUSEKEEPING_WINDOW = timedelta(hours=2)
 
@@ -45,24 +45,21 @@ def remove_old_events(context: dg.OpExecutionContext, config: RunRetention, lake
     return removed
 
 
-@dg.op(
-    description="Destroys, with their keys, the originals of source files whose dispute window is over, and what is "
-    "kept beyond its retention and in force for nobody."
-)
+@dg.op(description="Destroys, with their keys, the originals of source files whose dispute window is over.")
 @guarded
-def destroy_expired_data(context: dg.OpExecutionContext, lakehouse: Lakehouse) -> int:
-    destroyed = destroy_expired(lakehouse)
-    context.log.info(f"{destroyed} part(s) of data destroyed whose time is over")
+def destroy_old_originals(context: dg.OpExecutionContext, lakehouse: Lakehouse) -> int:
+    destroyed = destroy_originals(lakehouse)
+    context.log.info(f"{destroyed} original(s) destroyed whose dispute window is over")
     return destroyed
 
 
 @dg.job(
     name="housekeeping",
     description="Removes what is kept for a while only: records of old runs, files of old lineage events, originals "
-    "after the dispute window, data beyond their retention.",
+    "after the dispute window.",
     tags=run_tags(HOUSEKEEPING_WINDOW, Exclusive.HOUSEKEEPING),
 )
 def housekeeping() -> None:
     remove_old_runs()
     remove_old_events()
-    destroy_expired_data()
+    destroy_old_originals()

@@ -28,7 +28,7 @@ from merajut_assets.raw.assets import untouched_version
 from merajut_assets.sources.request import SourceError
 from resources.lakehouse import Lakehouse
 from resources.publication import Publication
-from resources.retention import is_anything_due
+from resources.retention import are_originals_due
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -98,7 +98,7 @@ def is_up_to_date(lakehouse: Lakehouse) -> bool:
                 (build := untouched_build(lakehouse, entity)) is not None and is_judged(lakehouse, build)
                 for entity in entities
             )
-            and not is_anything_due(lakehouse)
+            and not are_originals_due(lakehouse)
         )
     except (SourceError, NotLanded):
         return False

@@ -42,7 +42,7 @@ from merajut_assets.policies.stakeholder import epsilon_of_all_per_release, over
 from merajut_assets.privacy.dp import protection
 from resources.lakehouse import Lakehouse
 from resources.openings import take_up_openings
-from resources.retention import destroy_expired, overdue_by_dataset
+from resources.retention import destroy_originals, overdue
 
 LAYER = "compliance"
 OWNER = "team:compliance"
@@ -382,8 +382,7 @@ def _processing_register() -> dg.AssetsDefinition:
         (
             "retention_days",
             "integer",
-            "For how many days it is kept, unless it is in force for longer; then the owner decides, and the inventory "
-            "shows it as overdue",
+            "For how many days it may be kept; the inventory shows what is older as overdue, and its owner decides",
         ),
         ("safeguards", "text", "What protects it"),
     )
@@ -444,7 +443,7 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
         ("privacy_class", "text", "How the column may identify somebody, or its dataset where the column says nothing"),
         ("owner", "text", "Team that answers for the dataset"),
         ("retention_days", "integer", "For how many days it is kept, where that is declared"),
-        ("overdue", "integer", "Landed versions, releases or publications kept for longer, as they are in force"),
+        ("overdue", "integer", "Landed versions, releases or publications of it that are kept for longer"),
         ("fresh_for_hours", "number", "After how many hours it counts as old"),
         ("materialised_at", "text", "When it was made last, UTC"),
         ("partition", "text", "Day of landing or release that was made then"),
@@ -457,7 +456,7 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
         **_options(
             name,
             "Inventory: every table and column with privacy class, owner, retention, freshness, when it was made last, "
-            "and how its checks ended. What is beyond its time and in force for nobody is destroyed before.",
+            "how its checks ended, and what is kept beyond its time. Originals whose dispute window is over go before.",
             {"deltalake"},
             columns,
             [*_conformed(), *_published()],
@@ -466,8 +465,8 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
     )
     @guarded
     def dataset_inventory_asset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
-        destroyed = destroy_expired(lakehouse)
-        inventory = dataset_inventory(load_assets(), context.instance, overdue_by_dataset(lakehouse))
+        destroyed = destroy_originals(lakehouse)
+        inventory = dataset_inventory(load_assets(), context.instance, overdue(lakehouse))
         store_inventory(lakehouse, inventory)
         datasets, unknown = by_dataset(inventory), unknown_tables(lakehouse, inventory)
         failed = datasets.filter(datasets["checks_failed"] > 0)["dataset"].to_list()
@@ -478,7 +477,7 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
                 "datasets": datasets.height,
                 "with_failed_checks": ", ".join(failed) or "none",
                 "overdue": ", ".join(late) or "none",
-                "destroyed_beyond_retention": destroyed,
+                "originals_destroyed": destroyed,
                 "inventory": dg.MetadataValue.md(_markdown(datasets.columns, datasets.rows())),
             },
             check_results=[

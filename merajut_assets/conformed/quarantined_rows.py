@@ -41,5 +41,6 @@ def open_quarantined(lakehouse: Lakehouse, table: TableContract) -> pl.DataFrame
     keys = landing.row_keys(ids, table, living_keys(lakehouse), lakehouse.vault.named_key)
     schema = {**{column.name: column.dtype for column in table.columns}, landing.UNPARSED: pl.String()}
     rows, readable = decrypt_rows(stored["row"], keys, schema, context(table))
-    lakehouse.audit.append(DECRYPTION, table=f"quarantine/{table.identifier}", rows=int(readable.sum()))
+    source, opened = f"quarantine/{table.identifier}", int(readable.sum())
+    lakehouse.audit.append(DECRYPTION, table=source, rows=opened, reader="data steward", purpose="rows of people")
     return stored.select("entity", "failed_rules", "row_hash").hstack(rows).filter(readable)

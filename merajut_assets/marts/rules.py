@@ -289,7 +289,7 @@ def _identity_faults(manifest: Mapping[str, Any]) -> list[str]:
 def _origin_faults(manifest: Mapping[str, Any]) -> list[str]:
     """Marts whose rows do not say where the data behind them come from."""
     return [
-        f"model {node['name']} declares no column {DATA_ORIGIN}; make it with the macro data_origins, of the same "
+        f"model {node['name']} declares no column {DATA_ORIGIN}; make it with the macro every_origin, of the same "
         "column of every table that it rests on"
         for node in _models(manifest)
         if node["fqn"][1] == "mart" and DATA_ORIGIN not in node["columns"]

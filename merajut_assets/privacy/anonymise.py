@@ -109,7 +109,8 @@ def anonymise(
     not hold, and where a blind choice has no solution though an informed one may), `seconds`, `seconds_by_step`; of
     local recoding `local` (with several partitions under `partitions` only), such as the
     `loss_without_narrowing_rule`; beside a history `candidates` (the fewest that any subject has),
-    `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`.
+    `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`; beside other
+    tables `tables_beside`, how many.
 
     Raises DataError when frame or population lack a column or hold values that do not fit, and
     PolicyError when hierarchies contradict themselves, a population is missing, or the lattice is too large for
@@ -149,8 +150,8 @@ def anonymise(
     whole = _whole(outcomes)
     report = _report(policy, counted.hierarchies, counted.parts, outcomes, whole)
     published = None
-    if company is not None and apart is not None:
-        report.update(solution=False, **apart)
+    if company is not None:
+        report.update(tables_beside=len(beside), **({} if apart is None else {"solution": False, **apart}))
     if report["solution"]:
         published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes])
     is_alone = history is None and company is None

@@ -132,7 +132,9 @@ def _registered(texts: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
 
 
 def _unregistered(column: pl.Series) -> tuple[pl.Series, Numbers]:
-    physical = column.to_physical() if column.dtype.is_integer() or column.dtype == pl.Date else column.rank("dense")
+    # Integers of 64 bits without a sign, and larger ones, are ranked: not all of them fit into the numbers below.
+    is_whole = column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128)
+    physical = column.to_physical() if is_whole or column.dtype == pl.Date else column.rank("dense")
     if _span(physical) > max(2 * len(column), SMALL_SPAN):
         physical = column.rank("dense")
     span = _span(physical)

@@ -94,14 +94,22 @@ class Company:
 def company_of(frame: pl.DataFrame, policy: Policy, others: Sequence[Published]) -> Company:
     """The task of anonymising `frame` beside `others`.
 
-    Raises PolicyError when the policy names no subject column or counts a population, and DataError when a table lacks
-    a column, holds a null instead of a subject, or has several rows per subject where there may be one only.
+    Raises PolicyError when the policy names no subject column, counts a population or recodes locally, and DataError
+    when a table lacks a column, has subjects of another type, holds NaN, holds a null instead of a subject, or has
+    several rows per subject where there may be one only.
     """
     if policy.subject is None:
         raise PolicyError("tables can only be judged on their join under a policy with the subject column they share")
     if policy.needs_population:
         raise PolicyError("k_map and delta_presence are not available beside other tables")
+    if policy.search == "local":
+        raise PolicyError(
+            "search: local is not available beside other tables: what they show of each would be recoded by itself, "
+            "and the labels of one narrow the classes of another; use search: optimal"
+        )
     own = _subjects(frame, policy.subject, "the frame", has_one_row_each=True)
+    for other in others:
+        _check_types(frame, other, policy.subject)
     told = [_told(other, policy.subject, place) for place, other in enumerate(others)]
     outside = pl.concat([table.get_column(_SUBJECT) for table in told]).unique().sort()
     everybody = pl.concat([own, outside.filter(~outside.is_in(own.implode()))]).to_frame()
@@ -121,7 +129,8 @@ def company_of(frame: pl.DataFrame, policy: Policy, others: Sequence[Published])
         codes[:, number] = np.where(is_there.to_numpy(), codes_of(column), _ELSEWHERE)
         # A class of people who are not in that table has no value of it to keep: each is given one of its own.
         nobody = pl.int_range(pl.len()).cast(pl.String) + " is elsewhere"
-        value = pl.when(is_there).then(column.cast(pl.String)).otherwise(nobody).alias(_label(others[place], name))
+        told_value = pl.when(is_there).then(column.rank("dense").cast(pl.String)).otherwise(nobody)
+        value = told_value.alias(_label(others[place], name))
         added.append(everybody.select(value).to_series().head(frame.height))
     if taken := [column.name for column in added if column.name in frame.columns]:
         raise DataError(f"the frame has column(s) {', '.join(taken)}, which stand for another table here; rename them")
@@ -141,6 +150,23 @@ def _members(signatures: Integers, codes: Integers, rows: int) -> Iterator[tuple
     for group in np.split(order, np.flatnonzero(np.diff(signatures[order])) + 1):
         if len(group) and signatures[group[0]]:
             yield group[group < rows], codes[group]
+
+
+def _check_types(frame: pl.DataFrame, other: Published, subject: str) -> None:
+    """Raises DataError where subjects would be joined otherwise by text than by value, or a value is not a number."""
+    texts = (pl.String, pl.Categorical, pl.Enum)
+    if subject not in frame.columns or subject not in other.frame.columns or other.frame.is_empty():
+        return
+    own, others = frame.schema[subject], other.frame.schema[subject]
+    if own != others and not (isinstance(own, texts) and isinstance(others, texts)):
+        raise DataError(
+            f"subject column {subject!r} is of another type in table {other.name!r} than in the frame; give both the "
+            "same"
+        )
+    for name in (*other.quasi_identifiers, *other.sensitive):
+        column = other.frame.get_column(name) if name in other.frame.columns else None
+        if column is not None and column.dtype.is_float() and column.is_nan().any():
+            raise DataError(f"table {other.name!r}: column {name!r} holds NaN; make these values null or remove them")
 
 
 def _told(other: Published, subject: str, place: int) -> pl.DataFrame:

@@ -91,7 +91,8 @@ def utility_report(original: pl.DataFrame, release: Release, policy: Policy) -> 
       subject column).
     - `columns`: per column its `role` (quasi_identifier, exact, sensitive). Of a quasi-identifier `loss` (ARX's, as in
       the release's report) and `entropy_lost`: the bits of non-uniform entropy lost (see `metrics`) as a share of the
-      entropy of the values at the finest permitted level within each exact value (Gionis and Tassa 2009).
+      entropy of the values at the finest permitted level within each exact value (Gionis and Tassa 2009); not told of
+      a release beside other tables.
       And how far the distribution that a recipient reconstructs is from the original's: `total_variation` (0 to 1),
       `jensen_shannon` (bits, 0 to 1; Lin 1991), and `earth_mover` where values have an order (over ranks, divided by
       their number - 1, unknown values having none; None elsewhere).
@@ -264,6 +265,10 @@ def _lost(columns: Sequence[_Column], release: Release, step: float) -> Iterator
         whole = _entropy([column.finest, *(other.values for other in exact)]) - within
         share = bits[column.name] / whole if whole > 0 else 0.0
         loss = round(release.report["column_loss"][column.name], SHARE_DIGITS)
+        if "tables_beside" in release.report:
+            # The bits are those lost within what the other tables show of each row, which the release does not tell.
+            yield {"loss": loss}
+            continue
         yield {"loss": loss, "entropy_lost": _stepped(min(max(share, 0.0), 1.0), step)}
 
 

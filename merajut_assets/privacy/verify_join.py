@@ -27,7 +27,7 @@ def verify_join(
     A subject's signature is, per dataset, the set of its quasi-identifier combinations, or its
     absence; subjects with equal signatures in all datasets form a class. Returns `subjects`,
     `classes`, `k` (least subjects in a class) and `l` per `dataset.column`: least distinct non-null
-    values among the classes that occur in that dataset. Absence counts as known to the attacker,
+    values among the classes that occur in that dataset, None where none does. Absence counts as known to the attacker,
     which can only make the result stricter. All keys of the mappings are dataset names.
     """
     sensitive = sensitive or {}
@@ -61,7 +61,7 @@ def verify_join(
         member AS (SELECT pseudonym, dense_rank() OVER (ORDER BY {keys}) AS class, {named} FROM everyone {joins})
     """
     sizes = "SELECT coalesce(sum(n), 0)::BIGINT, count(*), coalesce(min(n), 0) FROM "
-    least: dict[str, int] = {}
+    least: dict[str, int | None] = {}
     with opened(tables) as database:
         subjects, classes, k = first_row(
             database, f"{common} {sizes} (SELECT count(*) AS n FROM member GROUP BY class)"
@@ -69,7 +69,7 @@ def verify_join(
         for label, place, column in diversities:
             distinct = f"SELECT count(DISTINCT dataset_{place}.{column}) AS n FROM member"
             joined = f"JOIN dataset_{place} ON dataset_{place}.pseudonym0 = member.pseudonym GROUP BY class"
-            least[label] = first_row(database, f"{common} SELECT coalesce(min(n), 0) FROM ({distinct} {joined})")[0]
+            least[label] = first_row(database, f"{common} SELECT min(n) FROM ({distinct} {joined})")[0]
     return {"subjects": subjects, "classes": classes, "k": k, "l": least}
 
 
@@ -78,11 +78,11 @@ def check_join(facts: Mapping[str, Any], k: int | None, least: Mapping[str, int]
     words. Raises VerificationError for a column that was not measured."""
     if unmeasured := sorted(set(least) - set(facts["l"])):
         raise VerificationError(f"{', '.join(unmeasured)} was not measured on the join; ask `verify_join` for it")
-    # Of no subjects there is nobody to tell apart.
+    # Of no subjects there is nobody to tell apart, and of a table without rows no value.
     asked = {"k": (k, facts["k"])} if k is not None and facts["subjects"] else {}
     asked |= {f"l of {name}": (minimum, facts["l"][name]) for name, minimum in least.items()}
     return [
         f"{name} = {wanted} is not reached on the join: it has {reached}"
         for name, (wanted, reached) in asked.items()
-        if reached < wanted
+        if reached is not None and reached < wanted
     ]

@@ -35,7 +35,7 @@ from merajut_assets.protected.consent_filter import CONSENT_ENTITY, UsableRows, 
 from merajut_assets.protected.linkage import POPULATION_ENTITY, is_looked_up, measured_risk, people_known
 from merajut_assets.protected.memory import Memory
 from merajut_assets.protected.origins import with_origins
-from merajut_assets.protected.reference import distributions
+from merajut_assets.protected.reference import distributions, is_compared
 from merajut_assets.protected.summaries import summary_of
 from merajut_assets.protected.summary import CONTRIBUTIONS, CONTRIBUTOR
 
@@ -139,7 +139,7 @@ def protect(
     measured = ("k", "l", "t_equal", "t_ordered", "t_hierarchical")
     report.update({name: evidence.facts[name] for name in measured if evidence.facts.get(name)})
     counts = None
-    if isinstance(dataset, Microdata) and reference is not None:
+    if isinstance(dataset, Microdata) and reference is not None and is_compared(dataset.privacy):
         counts = distributions(reference, dataset.privacy)
     return ProtectedResult(frame, report, usable.excluded, contributions, classes, counts)
 

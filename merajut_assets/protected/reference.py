@@ -13,6 +13,8 @@ all: what the erasure left was published beside these very counts, and is judged
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 
@@ -20,14 +22,15 @@ from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import Microdata, StakeholderPolicy
 from merajut_assets.privacy.policy import Policy
 from resources.lake import Lake
-from resources.lakehouse import DISTRIBUTIONS, Lakehouse
+from resources.lakehouse import Lakehouse
 
 RELEASE = "release"
+_LAYER = "distributions"
 COLUMN, VALUE, PEOPLE = "column", "value", "rows"
 
 
 def distributions_table(contract: TableContract) -> str:
-    return f"{DISTRIBUTIONS}/{contract.system}/{contract.name}"
+    return f"{_LAYER}/{contract.system}/{contract.name}"
 
 
 def is_compared(privacy: Policy) -> bool:
@@ -71,10 +74,15 @@ def remembered_reference(
         return None
     reader = "/".join(contract.asset_key)
     counts = lakehouse.read(table, partition={RELEASE: release}, reader=reader, purpose="check").sort(COLUMN, VALUE)
+    return reference_of(counts, stored.schema)
+
+
+def reference_of(counts: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The columns that `counts`, from `distributions`, are of, each typed as in `schema`."""
     columns = []
     for (name,), values in counts.group_by(COLUMN, maintain_order=True):
         places = np.repeat(np.arange(values.height), values.get_column(PEOPLE).to_numpy())
-        columns.append(
-            values.get_column(VALUE).gather(pl.Series(places)).cast(stored.schema[str(name)]).alias(str(name))
-        )
+        texts, dtype = values.get_column(VALUE).gather(pl.Series(places)), schema[str(name)]
+        # Polars reads no truth values from text.
+        columns.append((texts == "true" if dtype == pl.Boolean() else texts.cast(dtype)).alias(str(name)))
     return pl.DataFrame(columns)

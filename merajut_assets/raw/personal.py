@@ -44,7 +44,7 @@ def refuse_personal_in_clear(frame: pl.DataFrame, contract: TableContract, refer
         if kind in holds.get(name, ()):
             continue
         share = matching / judged.height
-        if share >= LEAST_SHARE and found["verdict"] != Verdict.NONE:
+        if share >= LEAST_SHARE:
             raise _refusal(contract, name, kind, share)
         few[f"{name} {kind}"] = matching
     return few

@@ -211,6 +211,6 @@ def test_originals_outlive_the_dispute_window_and_no_longer(instance: dg.Dagster
     lakehouse.lake.keep_original("hris", "employees", b"old", received=today - window - timedelta(days=1))
     young = lakehouse.lake.keep_original("hris", "employees", b"young", received=today - window)
     result = housekeeping.execute_in_process(instance=instance, resources={"lakehouse": lakehouse})
-    assert result.output_for_node("destroy_expired_data") == 1
+    assert result.output_for_node("destroy_old_originals") == 1
     assert lakehouse.lake.originals("hris", "employees") == [young]
     assert [entry["event"] for entry in lakehouse.audit.entries()] == ["originals_destroyed"]

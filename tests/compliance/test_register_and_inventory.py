@@ -218,7 +218,7 @@ def test_a_table_that_no_asset_makes_is_found(small: SmallLake, graph: Any) -> N
     assert unknown_tables(small.lakehouse, inventory) == ["conformed/children"]
 
 
-def test_the_evidence_destroys_what_is_beyond_its_time(small: SmallLake) -> None:
+def test_the_evidence_destroys_old_originals_and_tells_what_is_overdue(small: SmallLake) -> None:
     """Housekeeping alone did, which no run reaches unless somebody turns its schedule on."""
     lake = small.lakehouse.lake
     lake.keep_original("panti", "children", b"old", received=date(2020, 1, 1))
@@ -230,7 +230,7 @@ def test_the_evidence_destroys_what_is_beyond_its_time(small: SmallLake) -> None
             instance=instance, asset_selection=[dg.AssetKey(["compliance", "dataset_inventory"])]
         )
     (made,) = [event.materialization for event in result.get_asset_materialization_events()]
-    assert made.metadata["destroyed_beyond_retention"].value == 1
+    assert made.metadata["originals_destroyed"].value == 1
     assert made.metadata["overdue"].value == "raw/hris/employees"
     assert lake.originals("panti", "children")[-1] == young
     assert not [path for path in lake.originals("panti", "children") if path.name.startswith("2020")]

@@ -9,7 +9,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from merajut_assets.privacy.hierarchy import REMEMBERED_BYTES, REMEMBERED_FILES, _domain_of_file, build_hierarchy
+from merajut_assets.privacy.hierarchy import (
+    REMEMBERED_BYTES,
+    REMEMBERED_FILES,
+    _domain_of_file,
+    build_hierarchy,
+    ranked_columns,
+)
 from merajut_assets.privacy.policy import DataError, PolicyError, QuasiIdentifier
 
 
@@ -154,3 +160,11 @@ def test_what_is_kept_of_files_is_bounded(tmp_path: Path) -> None:
         small.write_text("a;*\n", encoding="utf-8")
         levels(pl.Series(["a"]), hierarchy=small)
     assert _domain_of_file.cache_info().currsize == REMEMBERED_FILES
+
+
+def test_whole_numbers_beyond_64_bits_with_a_sign_are_numbered() -> None:
+    """They once ended the numbering with an error of Polars' that quoted them, even in a column nobody had named."""
+    column = pl.Series("a", [2**63 + 7, 2**63 + 5, 2**63 + 7, None], dtype=pl.UInt64)
+    ((values, places),) = ranked_columns([column])
+    assert values.to_list() == [2**63 + 5, 2**63 + 7, None]
+    assert places.tolist() == [1, 0, 1, 2]

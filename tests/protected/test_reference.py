@@ -7,9 +7,10 @@ import pytest
 
 from merajut_assets.contracts import registry
 from merajut_assets.policies.stakeholder import stakeholder_policies
+from merajut_assets.privacy.policy import Policy
 from merajut_assets.privacy.verify import verify
 from merajut_assets.protected.pipeline import examine
-from merajut_assets.protected.reference import distributions_table, remembered_reference
+from merajut_assets.protected.reference import distributions, distributions_table, reference_of, remembered_reference
 from merajut_assets.protected.release import examine_stored, read_release, release_dataset, table_of
 from resources.lakehouse import Lakehouse
 from tests.protected.conformed_world import RELEASE
@@ -97,3 +98,13 @@ def test_without_what_it_is_compared_with_a_release_is_not_safe(lakehouse: Lakeh
     )
     violations = examine_stored(lakehouse, CONTRACT, POLICY, RELEASE).violations
     assert any("restore table distributions/academia/research_child" in violation for violation in violations)
+
+
+def test_truth_values_are_given_back_as_such() -> None:
+    """Polars reads none from text: a release with such a column was stored, and could never be checked again."""
+    rows = pl.DataFrame({"is_told": [True, True, False, None]})
+    policy = Policy.model_validate(
+        {"quasi_identifiers": {"a": {"prefix": [1, 0]}}, "k": 1, "sensitive": {"is_told": {"beta_likeness": 1.0}}}
+    )
+    counts = distributions(rows, policy)
+    assert reference_of(counts, rows.schema)["is_told"].sort(nulls_last=True).to_list() == [False, True, True, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_a_note_becomes_an_entry_once(lakehouse: Lakehouse) -> None:
         json.dumps({"file": f"{NIK}.duckdb", "opened_at": "2026-11-20"}).encode(),
         json.dumps({"file": "2026-10-1.duckdb", "opened_at": NIK}).encode(),
         json.dumps({"file": "x" * 10_000, "opened_at": "2026-11-20"}).encode(),
+        b"[" * 4000,
     ],
 )
 def test_what_is_no_note_of_dbt_is_told_and_not_quoted(lakehouse: Lakehouse, content: bytes) -> None:
@@ -71,3 +73,14 @@ def test_what_is_no_note_of_dbt_is_told_and_not_quoted(lakehouse: Lakehouse, con
 def test_no_folder_is_no_opening(lakehouse: Lakehouse) -> None:
     assert take_up_openings(lakehouse) == 0
     assert not lakehouse.settings.audit_log.exists()
+
+
+def test_what_is_no_plain_file_is_left_alone(lakehouse: Lakehouse) -> None:
+    """The folder is the analysts': a pipe there once kept the evidence waiting for good, a folder failed every run."""
+    folder = leave(lakehouse, b"[]").parent
+    os.mkfifo(folder / "pipe.json")
+    (folder / "folder.json").mkdir()
+    (folder / "link.json").symlink_to(lakehouse.settings.audit_log)
+    assert take_up_openings(lakehouse) == 1
+    assert take_up_openings(lakehouse) == 0
+    assert {path.name for path in folder.iterdir()} == {"pipe.json", "folder.json", "link.json"}

@@ -4,11 +4,22 @@ with participation as (
     select
         release,
         company,
-        count(distinct employee_pseudonym) as volunteering_employees,
-        {{ every_origin() }} as data_origin
+        count(distinct employee_pseudonym) as volunteering_employees
     from {{ ref('stg_employees') }}
     where company <> '*' and is_volunteer
     group by release, company
+),
+
+origins as (
+    select release, {{ every_origin() }} as data_origin
+    from (
+        select release, data_origin from {{ ref('stg_employees') }}
+        union all
+        select release, data_origin from {{ ref('fct_programme_finance') }}
+        union all
+        select release, data_origin from {{ ref('fct_programme_outcome') }}
+    )
+    group by release
 )
 
 select
@@ -35,7 +46,7 @@ select
     {{ at_least_minimum('participation.volunteering_employees', 'participation.volunteering_employees') }}
         as volunteering_employees,
     {{ is_below_minimum('participation.volunteering_employees') }} as is_participation_withheld,
-    {{ data_origins(['finance.data_origin', 'outcome.data_origin', 'participation.data_origin']) }} as data_origin
+    origins.data_origin
 from {{ ref('fct_programme_finance') }} as finance
 inner join {{ ref('dim_programme') }} as programme
     on programme.release = finance.release and programme.programme_id = finance.programme_id
@@ -43,3 +54,4 @@ left join {{ ref('fct_programme_outcome') }} as outcome
     on outcome.release = finance.release and outcome.programme_id = finance.programme_id
 left join participation
     on participation.release = finance.release and participation.company = programme.company
+inner join origins on origins.release = finance.release

@@ -7,8 +7,7 @@ with children as (
         province_code,
         count(distinct child_pseudonym) as children,
         count(distinct child_pseudonym) filter (where is_review_due) as children_with_review_due,
-        count(distinct child_pseudonym) filter (where is_reviewed_on_time) as children_reviewed_on_time,
-        {{ every_origin() }} as data_origin
+        count(distinct child_pseudonym) filter (where is_reviewed_on_time) as children_reviewed_on_time
     from {{ ref('stg_children_supervised') }}
     group by release, jurisdiction, province_code
 ),
@@ -22,8 +21,7 @@ orphanages as (
         sum(capacity) as capacity,
         sum(capacity) filter (where is_licence_valid) as licensed_capacity,
         count(*) filter (where is_licence_valid) as licences_valid,
-        count(*) filter (where accreditation in ('A', 'B', 'C')) as accredited,
-        {{ every_origin() }} as data_origin
+        count(*) filter (where accreditation in ('A', 'B', 'C')) as accredited
     from {{ ref('fct_orphanage') }}
     group by release, province_code
 ),
@@ -34,8 +32,7 @@ incidents as (
         'ID' as jurisdiction,
         province_code,
         sum(incidents) filter (where not is_withheld) as incidents,
-        count(*) filter (where is_withheld) as incident_kinds_withheld,
-        {{ every_origin() }} as data_origin
+        count(*) filter (where is_withheld) as incident_kinds_withheld
     from {{ ref('stg_incidents') }}
     group by release, province_code
 ),
@@ -51,11 +48,26 @@ estimates as (
         {{ not_negative('sum(child_count_estimate) filter (where not is_withheld)') }} as child_count_estimate,
         sqrt(sum(power({{ not_negative('interval_high - child_count_estimate') }}, 2)) filter (where not is_withheld))
             as half_width,
-        count(*) filter (where is_withheld) as districts_withheld,
-        {{ every_origin() }} as data_origin
+        count(*) filter (where is_withheld) as districts_withheld
     from {{ ref('fct_child_estimate_government') }}
     where statistic = 'child_count_by_regency'
     group by release, province_code
+),
+
+origins as (
+    select release, jurisdiction, {{ every_origin() }} as data_origin
+    from (
+        select release, jurisdiction, data_origin from {{ ref('stg_children_supervised') }}
+        union all
+        select release, 'ID', data_origin from {{ ref('fct_orphanage') }}
+        union all
+        select release, 'ID', data_origin from {{ source('protected', 'government__staff_summary') }}
+        union all
+        select release, 'ID', data_origin from {{ ref('stg_incidents') }}
+        union all
+        select release, 'ID', data_origin from {{ ref('fct_child_estimate_government') }}
+    )
+    group by release, jurisdiction
 ),
 
 areas as (
@@ -88,13 +100,7 @@ select
     round(estimates.child_count_estimate + estimates.half_width, 1) as child_count_interval_high,
     round(estimates.half_width / greatest(estimates.child_count_estimate, 1), 4) as child_count_relative_error,
     estimates.districts_withheld,
-    -- A province about which nothing is reported is known from the list of regions.
-    coalesce(
-        {{ data_origins([
-            'orphanages.data_origin', 'staff.data_origin', 'children.data_origin', 'incidents.data_origin', 'estimates.data_origin'
-        ]) }},
-        region.data_origin
-    ) as data_origin
+    origins.data_origin
 from areas
 left join {{ ref('dim_region') }} as region
     on region.release = areas.release and region.region_code = areas.province_code
@@ -118,3 +124,6 @@ left join estimates
     on estimates.release = areas.release
     and estimates.jurisdiction = areas.jurisdiction
     and estimates.province_code = areas.province_code
+inner join origins
+    on origins.release = areas.release
+    and origins.jurisdiction = areas.jurisdiction

@@ -5,10 +5,21 @@ with stories as (
         release,
         campaign_id,
         channel,
-        sum(stories) filter (where is_approved)::bigint as approved_stories,
-        {{ every_origin() }} as data_origin
+        sum(stories) filter (where is_approved)::bigint as approved_stories
     from {{ ref('stg_stories') }}
     group by release, campaign_id, channel
+),
+
+origins as (
+    select release, {{ every_origin() }} as data_origin
+    from (
+        select release, data_origin from {{ ref('fct_campaign_reach') }}
+        union all
+        select release, data_origin from {{ source('protected', 'media__campaign_giving') }}
+        union all
+        select release, data_origin from {{ ref('stg_stories') }}
+    )
+    group by release
 )
 
 select
@@ -29,7 +40,7 @@ select
     giving.gifts as campaign_gifts,
     giving.amount as campaign_amount,
     coalesce(giving.is_withheld, true) as is_giving_withheld,
-    {{ data_origins(['reach.data_origin', 'giving.data_origin', 'stories.data_origin']) }} as data_origin
+    origins.data_origin
 from {{ ref('fct_campaign_reach') }} as reach
 inner join {{ ref('dim_campaign') }} as campaign
     on campaign.release = reach.release and campaign.campaign_id = reach.campaign_id
@@ -39,3 +50,4 @@ left join stories
     on stories.release = reach.release
     and stories.campaign_id = reach.campaign_id
     and stories.channel = reach.channel
+inner join origins on origins.release = reach.release
