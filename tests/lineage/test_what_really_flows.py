@@ -22,6 +22,7 @@ from merajut_assets.lineage.sql import asset_path, dbt_graph, relation
 from merajut_assets.marts.project import load_manifest, prepare_manifest, tables, upstream
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
 from merajut_assets.privacy.policy import DataError
+from merajut_assets.protected.origins import with_origins
 from merajut_assets.protected.pipeline import entities_of, usable_for
 from merajut_assets.protected.summaries import summary_of
 from merajut_assets.protected.summary import CONTRIBUTIONS
@@ -173,7 +174,7 @@ def _summary(
         frame = summary_of(dataset)(usable_for(dataset, policy, entities, CUT_OFF).entities, CUT_OFF)
     except (DataError, pl.exceptions.PolarsError):
         return None
-    return frame.drop(CONTRIBUTIONS, strict=False)
+    return with_origins(frame.drop(CONTRIBUTIONS, strict=False), dataset, entities)
 
 
 def _one_column_changed(entities: dict[str, pl.DataFrame]) -> Iterator[tuple[ColumnRef, dict[str, pl.DataFrame]]]:
