@@ -387,6 +387,10 @@ class Lake:
         start = self.root / below if below else self.root
         return sorted(log.parent.relative_to(self.root).as_posix() for log in start.rglob("_delta_log"))
 
+    def has_partition(self, table: str, partition: Mapping[str, str]) -> bool:
+        """Whether the table exists and has rows in a partition."""
+        return self.version(table) is not None and dict(partition) in self.partitions(table)
+
     def partitions(self, table: str) -> list[dict[str, str]]:
         """The partition values that have rows, sorted."""
         found = {tuple(sorted(file.partition.items())) for file in _files(self._existing(table))}

@@ -7,7 +7,7 @@ Dagster shows it (`assets`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 import polars as pl
@@ -247,12 +247,7 @@ def _refused_rows() -> Iterator[Processing]:
 
 def compared_datasets() -> list[TableContract]:
     """The datasets of figures of which it is remembered who stood behind them."""
-    return [
-        registry.protected_dataset(policy.stakeholder, name)
-        for policy in stakeholder_policies().values()
-        for name, dataset in policy.datasets.items()
-        if isinstance(dataset, Aggregate)
-    ]
+    return _datasets(lambda policy, name: isinstance(policy.datasets[name], Aggregate))
 
 
 def _contributors(contract: TableContract) -> Processing:
@@ -267,11 +262,15 @@ def _contributors(contract: TableContract) -> Processing:
 
 def datasets_with_distributions() -> list[TableContract]:
     """The datasets beside which it is kept how sensitive values were distributed before anonymising."""
+    return _datasets(has_distributions)
+
+
+def _datasets(is_meant: Callable[[StakeholderPolicy, str], bool]) -> list[TableContract]:
     return [
         registry.protected_dataset(policy.stakeholder, name)
         for policy in stakeholder_policies().values()
         for name in policy.datasets
-        if has_distributions(policy, name)
+        if is_meant(policy, name)
     ]
 
 

@@ -135,6 +135,8 @@ def people_in(lakehouse: Lakehouse, tables: Iterable[TableContract]) -> dict[Sub
     counted once over all tables, and so is a child of several registrations. None for a kind of people of whom nothing
     was landed yet. Reads ids and NIK tokens, and nobody's row."""
     people: dict[Subject, set[str] | None] = {}
+    tables = list(tables)
+    linked = _one_id_of_each_child(lakehouse) if any(Subject.CHILD in table.subject_columns for table in tables) else {}
     for table in tables:
         version = lakehouse.lake.latest_raw(table.system, table.name)
         for subject, column in table.subject_columns.items():
@@ -143,7 +145,7 @@ def people_in(lakehouse: Lakehouse, tables: Iterable[TableContract]) -> dict[Sub
                 rows = lakehouse.read_raw(version, columns=[column], reader=_COUNT, purpose="number of people")
                 ids = landing.subject_ids(rows, table, column)
                 if subject is Subject.CHILD:
-                    ids = ids.replace(_one_id_of_each_child(lakehouse))
+                    ids = ids.replace(linked)
                 people[subject] = (people[subject] or set()) | set(ids.drop_nulls().to_list())
     return {subject: None if ids is None else len(ids) for subject, ids in people.items()}
 

@@ -417,6 +417,12 @@ def declared_tables() -> tuple[TableContract, ...]:
     return tuple(_TABLES.values())
 
 
+def declared_table(layer: str, identifier: str) -> TableContract | None:
+    """The table of a layer by its identifier (`system.table`; of an entity its name), None when nobody declares it."""
+    system, _, name = identifier.rpartition(".")
+    return _TABLES.get((layer, system or layer, name))
+
+
 def declared_systems() -> dict[str, System]:
     return dict(_SYSTEMS)
 
@@ -425,8 +431,7 @@ def source_column(path: str) -> Column:
     """The column at `system.table.column` (raw) or `entity.column` (conformed);
     ContractError when nobody declares it."""
     owner, column = path.rsplit(".", 1)
-    system, dot, name = owner.partition(".")
-    contract = _TABLES.get(("raw", system, name) if dot else ("conformed", "conformed", owner))
+    contract = declared_table("raw" if "." in owner else "conformed", owner)
     if contract is None:
         raise ContractError(f"no contract declares {owner}")
     return contract.column(column)

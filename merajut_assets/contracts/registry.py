@@ -40,7 +40,8 @@ def protected_dataset(stakeholder: str, name: str) -> TableContract:
 
 
 def _find(layer: str, identifier: str) -> TableContract:
-    contract = tables(layer).get(identifier)
+    # Looked up thousands of times while definitions load.
+    contract = base.declared_table(layer, identifier)
     if contract is None:
         raise ContractError(f"no contract declares {layer} table {identifier}")
     return contract

@@ -27,7 +27,7 @@ from merajut_assets.marts.project import (
 )
 from merajut_assets.marts.rules import ROW_LEVEL
 from merajut_assets.policies.stakeholder import stakeholder_policies
-from resources.lakehouse import Lakehouse
+from resources.lakehouse import WAREHOUSE_LAYERS, Lakehouse
 from resources.verifications import recorded_verifications, stored_version
 
 PUBLISHED = "published"
@@ -119,7 +119,7 @@ def prove_release(
 def evidence_of(lakehouse: Lakehouse, release: str, manifest_path: Path = MANIFEST) -> Evidence:
     """What is known about the privacy checks of a release: the entries of the audit log, if it is as it was written,
     the version in which each dataset and statistic is stored, and the build of each model."""
-    stored = [asset for asset in whole_graph(manifest_path).assets if asset.startswith(("protected/", "statistics/"))]
+    stored = [asset for asset in whole_graph(manifest_path).assets if asset.split("/")[0] in WAREHOUSE_LAYERS]
     versions = {table: stored_version(lakehouse.lake, table, release) for table in stored}
     builds, manifest = lakehouse.warehouse.builds(release), load_manifest(manifest_path)
     versions |= {"/".join(asset_path(model)): builds.get(model["unique_id"]) for model in tables(manifest)}

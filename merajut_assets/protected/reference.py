@@ -70,7 +70,7 @@ def remembered_reference(
     """The sensitive columns of the rows from before, each in an order of its own and typed as in `stored`; None
     when they are not remembered."""
     table = distributions_table(contract)
-    if lakehouse.lake.version(table) is None or {RELEASE: release} not in lakehouse.lake.partitions(table):
+    if not lakehouse.lake.has_partition(table, {RELEASE: release}):
         return None
     reader = "/".join(contract.asset_key)
     counts = lakehouse.read(table, partition={RELEASE: release}, reader=reader, purpose="check").sort(COLUMN, VALUE)

@@ -83,13 +83,9 @@ def table_of(contract: TableContract) -> str:
     return "/".join(contract.asset_key)
 
 
-def _is_stored(lake: Lake, table: str, release: str) -> bool:
-    return lake.version(table) is not None and {RELEASE: release} in lake.partitions(table)
-
-
 def stored_release(lake: Lake, table: str, release: str) -> StoredRelease | None:
     """What is stored of a release, or None."""
-    if not _is_stored(lake, table, release):
+    if not lake.has_partition(table, {RELEASE: release}):
         return None
     rewritten = False
     for commit in lake.history(table):
@@ -180,7 +176,7 @@ def _release_dataset(
     }
     if result.contributions is not None:
         remember(lakehouse.lake, contract, release, result.contributions)
-    if result.distributions is not None and has_distributions(policy, contract.name):
+    if result.distributions is not None:
         remember_distributions(lakehouse.lake, contract, release, result.distributions)
     lakehouse.lake.overwrite(table, result.frame, partition={RELEASE: release}, facts=facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=result.frame.height, k=facts.get("k"))
@@ -391,7 +387,7 @@ def _with_join(
     tables = [_published(contract, policy, stored)]
     for name in policy.microdata:
         other = registry.protected_dataset(policy.stakeholder, name)
-        if name == contract.name or not _is_stored(lakehouse.lake, table_of(other), release):
+        if name == contract.name or not lakehouse.lake.has_partition(table_of(other), {RELEASE: release}):
             continue
         table = _published(other, policy, read_release(lakehouse, other, release, "check of the join"))
         if own.is_in(table.frame.get_column(_JOINED).implode()).any():
