@@ -7,7 +7,8 @@ number of rows, but on that of distinct tuples. The large tables draw Adult's re
 the values of each column from another record, so that the number of tuples grows with that of rows. Each of their
 cases has a process of its own, which holds nothing but the columns of the case. Prints one JSON object: per case the
 least and the median of the repetitions, in milliseconds (counting, searching, publishing and all together), and of
-large tables the highest memory of the process, its table and the releases included.
+large tables the highest memory of the process, its table and the releases included, `as_enum` (text as small numbers)
+and as String.
 """
 
 from __future__ import annotations
@@ -85,13 +86,13 @@ def drawn(adult: pl.DataFrame, rows: int) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def measure(frame: pl.DataFrame, case: Policy, repetitions: int) -> dict[str, Any]:
+def measure(frame: pl.DataFrame, case: Policy, repetitions: int, *, as_enum: bool = False) -> dict[str, Any]:
     frame = frame.select(*case.quasi_identifiers, *case.sensitive)
-    anonymise(frame, case)
+    anonymise(frame, case, as_enum=as_enum)
     reports, processor = [], []
     for _ in range(repetitions):
         started = time.process_time()
-        reports.append(anonymise(frame, case).report)
+        reports.append(anonymise(frame, case, as_enum=as_enum).report)
         processor.append(time.process_time() - started)
     steps = {
         step: round(1000 * statistics.median(report["seconds_by_step"][step] for report in reports))
@@ -117,10 +118,10 @@ def write_drawn(rows: int, path: Path) -> dict[str, Any]:
     }
 
 
-def measure_file(path: Path, name: str, repetitions: int) -> dict[str, Any]:
+def measure_file(path: Path, name: str, repetitions: int, as_enum: bool) -> dict[str, Any]:
     case = large_cases()[name]
     frame = pl.read_parquet(path, columns=[*case.quasi_identifiers, *case.sensitive])
-    found = measure(frame, case, repetitions)
+    found = measure(frame, case, repetitions, as_enum=as_enum)
     return {**found, "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)}
 
 
@@ -139,7 +140,11 @@ def main(repetitions: int, millions: list[float]) -> None:
         path = Path(folder) / "drawn.parquet"
         for size in millions:
             table = fresh.submit(write_drawn, int(size * 1_000_000), path).result()
-            cases = {name: fresh.submit(measure_file, path, name, repetitions).result() for name in large_cases()}
+            cases = {
+                name + suffix: fresh.submit(measure_file, path, name, repetitions, as_enum).result()
+                for name in large_cases()
+                for suffix, as_enum in ((", as_enum", True), ("", False))
+            }
             figures[f"{size:g} million rows"] = {**table, **cases}
     print(json.dumps(figures, indent=1))
 

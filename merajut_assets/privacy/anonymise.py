@@ -20,6 +20,7 @@ import polars as pl
 
 from merajut_assets.privacy.blind import large_enough, missed, unseeing
 from merajut_assets.privacy.bounded import bounded_search
+from merajut_assets.privacy.categories import without_categories
 from merajut_assets.privacy.certificate import certify
 from merajut_assets.privacy.classes import class_numbers
 from merajut_assets.privacy.counting import Part, count_frame
@@ -81,13 +82,15 @@ def anonymise(
     history: pl.DataFrame | None = None,
     beside: Sequence[Published] = (),
     digest_key: bytes | None = None,
+    as_enum: bool = False,
 ) -> Release:
     """The release of `frame` that satisfies `policy` at the least cost.
 
     With `search: optimal` all rows (of each combination of the exact columns) have one level per
     quasi-identifier, the best over the whole lattice, or, where that is too large, a good one with a bound on
     how far it is from the best; with `search: local` each class has levels of its own. Quasi-identifiers are
-    published as text; every other column stays as it is. Suppressed records are removed. Rows are ordered by
+    published as text; every other column stays as it is, but that Enum and Categorical become String, since their
+    categories name what nobody publishes. Suppressed records are removed. Rows are ordered by
     the content of the release, so the input's order tells nothing.
 
     `population`: the people that k-map and δ-presence count, with the columns of the classes, one row
@@ -95,7 +98,9 @@ def anonymise(
     `history.signatures`), beside which every subject must keep k candidates; an empty one is the first
     release's. `beside`: tables released already that share the policy's subject column; the join of all of them with
     the release keeps k and the values asked for (see `joined`), and rows are left out for that, within the suppression
-    limit over all rows. `digest_key`: at least 32 bytes that bind the certificate to the frame.
+    limit over all rows. `digest_key`: at least 32 bytes that bind the certificate to the frame. `as_enum`:
+    quasi-identifiers are published as Enum over the texts that occur, which takes one or two bytes a value where String
+    takes sixteen.
 
     The report: `solution`, `reason` and `feasible_with` (without a solution), `transformation` (level
     per quasi-identifier; with several partitions or local levels the coarsest, each partition's under
@@ -117,6 +122,8 @@ def anonymise(
     the search of one generalisation beside a history (`search: local` needs none of it).
     """
     clock = _Clock()
+    given, asked = frame, policy
+    frame, policy = without_categories(frame, policy)
     if history is not None:
         _check_repeatable(policy)
         if history.height and policy.repeated_suppression_limit is not None:
@@ -153,10 +160,10 @@ def anonymise(
     if company is not None:
         report.update(tables_beside=len(beside), **({} if apart is None else {"solution": False, **apart}))
     if report["solution"]:
-        published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes])
+        published = publish(frame, policy, counted, [outcome.answer for outcome in outcomes], as_enum=as_enum)
     is_alone = history is None and company is None
     is_certified = is_alone and (report["solution"] or policy.choice == "informed")
-    report["certificate"] = certify(report, policy, frame, digest_key) if is_certified else None
+    report["certificate"] = certify(report, asked, given, digest_key) if is_certified else None
     clock.lap("publish")
     report.update(seconds=clock.total(), seconds_by_step=clock.laps)
     return Release(published, report, whole if published is not None else None)

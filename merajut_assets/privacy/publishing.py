@@ -25,10 +25,12 @@ from merajut_assets.privacy.problem import Integers
 Answer = tuple[Integers, Integers]
 
 
-def publish(frame: pl.DataFrame, policy: Policy, counted: Counted, answers: Sequence[Answer]) -> pl.DataFrame:
+def publish(
+    frame: pl.DataFrame, policy: Policy, counted: Counted, answers: Sequence[Answer], *, as_enum: bool = False
+) -> pl.DataFrame:
     """The kept rows with generalised quasi-identifiers, sorted by their own content: class first, then pseudonym,
     then the rest. Rows that still tie differ only in columns that cannot be sorted; these are shuffled first, so
-    no input order survives.
+    no input order survives. `as_enum`: quasi-identifiers are Enum over the texts that are published, and not String.
     """
     others = [name for name in frame.columns if name not in counted.hierarchies]
     texts = {
@@ -58,18 +60,30 @@ def publish(frame: pl.DataFrame, policy: Policy, counted: Counted, answers: Sequ
             for name in [*first, *(name for name in counted.values if name not in first)]
         ]
     )
+    shown = {
+        name: _as_enum(text.labels, numbers[name][order]) if as_enum else (text.labels, numbers[name][order])
+        for name, text in texts.items()
+    }
     if times := [lines.times for lines in pieces if lines.times is not None]:
         repeated = np.concatenate(times)[order]
-        values = {name: text.labels for name, text in texts.items()} | counted.values
+        shown |= {name: (values, ranks[name][order]) for name, values in counted.values.items()}
         columns = {
-            name: values[name].gather(pl.Series(np.repeat(number[order].astype(np.uint32), repeated)))
-            for name, number in (numbers | ranks).items()
+            name: values.gather(pl.Series(np.repeat(number.astype(np.uint32), repeated)))
+            for name, (values, number) in shown.items()
         }
     else:
         places = pl.Series(np.concatenate([lines.places for lines in pieces if lines.places is not None])[order])
-        columns = {name: text.labels.gather(pl.Series(numbers[name][order])) for name, text in texts.items()}
+        columns = {name: labels.gather(pl.Series(number)) for name, (labels, number) in shown.items()}
         columns |= {name: frame.get_column(name).gather(places) for name in others}
     return pl.DataFrame([columns[name].alias(name) for name in frame.columns])
+
+
+def _as_enum(labels: pl.Series, numbers: Rows) -> tuple[pl.Series, Rows]:
+    """Those of the `labels` that occur among the `numbers` (n,) of the rows, as Enum over them, and each row's number
+    among these."""
+    occurs = np.bincount(numbers, minlength=len(labels)) > 0
+    occurring = labels.filter(pl.Series(occurs))
+    return occurring.cast(pl.Enum(occurring.drop_nulls())), (np.cumsum(occurs, dtype=np.int32) - 1)[numbers]
 
 
 def _levels_in_use(place: int, least: int, answers: Sequence[Answer]) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from merajut_assets.privacy.categories import without_categories
 from merajut_assets.privacy.hierarchy import build_hierarchy, read_hierarchy
 from merajut_assets.privacy.joined import Published
 from merajut_assets.privacy.policy import DataError, Policy
@@ -85,6 +86,7 @@ def judge(
     `population`: who k-map and δ-presence count. They are named in `not_verified` without one, and where it depends
     on people in the overlap of two labels, of whom the release does not tell under which they are.
     """
+    original, policy = without_categories(original, policy)
     asked = questions(policy)
     people = population if policy.needs_population else None
     shown = _shown(original, people, policy, transformation)

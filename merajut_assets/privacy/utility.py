@@ -31,6 +31,7 @@ import polars as pl
 
 from merajut_assets.privacy.anonymise import Release
 from merajut_assets.privacy.association import Floats, Sides, Values, associations, pooled
+from merajut_assets.privacy.categories import without_categories
 from merajut_assets.privacy.counting import Packed, tally
 from merajut_assets.privacy.hierarchy import ANY, UNKNOWN, Codes, Hierarchy, build_hierarchy, ranked_columns
 from merajut_assets.privacy.metrics import METRICS
@@ -114,6 +115,7 @@ def utility_report(original: pl.DataFrame, release: Release, policy: Policy) -> 
         or list(release.report["column_loss"]) != list(policy.quasi_identifiers)
     ):
         raise DataError("the release is not one of this frame under this policy; give what anonymise was given")
+    original, policy = without_categories(original, policy)
     columns = _columns(original, published, release, policy)
     steps = {"shift": step_of(counted.rows, policy.k, SHIFT_STEP)}
     steps["association"] = max(steps["shift"], ASSOCIATION_STEP)
@@ -176,7 +178,7 @@ def _levels_in_use(release: Release, name: str, spec: QuasiIdentifier) -> list[i
 
 def _generalised(original: pl.DataFrame, published: pl.Series, spec: QuasiIdentifier, levels: Sequence[int]) -> _Column:
     hierarchy = build_hierarchy(original.get_column(published.name), spec)
-    ((texts, numbers),) = ranked_columns([published])
+    ((texts, numbers),) = ranked_columns([published.cast(pl.String)])
     text, leaf = _leaves_of(hierarchy, levels, texts)
     return _Column(
         *(published.name, "quasi_identifier", hierarchy.rows, numbers),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from merajut_assets.privacy import Policy, anonymise
+from merajut_assets.privacy import Policy, anonymise, utility_report
 from merajut_assets.privacy.counting import Packed, tally
 from merajut_assets.privacy.hierarchy import distinct_values, ranked_columns
+from merajut_assets.privacy.requirements import judge
 
 POLICY: dict[str, Any] = {
     "quasi_identifiers": {"place": {"prefix": [2, 1, 0]}, "age": {"intervals": [0, 2, 4], "then": [2, "*"]}},
@@ -58,6 +60,89 @@ def test_the_sign_of_a_zero_is_kept() -> None:
     assert published is not None
     signs = sorted(math.copysign(1.0, value) for value in published.get_column("number"))
     assert signs == [-1.0] * 4 + [1.0] * 8
+
+
+@given(rows=ROWS, single=st.booleans())
+def test_as_enum_the_same_is_published_and_no_category_more(
+    rows: list[tuple[str | None, int, str | None]], single: bool
+) -> None:
+    """Texts as small numbers carry a list of what they stand for: with a value of suppressed rows in it, the list
+    would publish what the rows do not."""
+    frame = frame_of(rows).with_columns(*([pl.lit(0.5).alias("number")] if single else []))
+    policy = Policy.model_validate(POLICY)
+    texts = anonymise(frame, policy).frame
+    listed = anonymise(frame, policy, as_enum=True).frame
+    if texts is None:
+        assert listed is None
+        return
+    assert listed is not None
+    for name in policy.quasi_identifiers:
+        column = listed.get_column(name)
+        assert isinstance(column.dtype, pl.Enum)
+        assert column.dtype.categories.to_list() == column.cast(pl.String).drop_nulls().unique().sort().to_list()
+        assert column.cast(pl.String).to_list() == texts.get_column(name).to_list()
+    assert listed.drop(*policy.quasi_identifiers).equals(texts.drop(*policy.quasi_identifiers))
+
+
+def test_no_category_of_a_suppressed_row_is_written(tmp_path: Path) -> None:
+    """Parquet and Arrow files hold the list of an Enum's categories, whether they occur or not: the value of a row that
+    was suppressed because it is the only one of its kind would be in what everybody gets."""
+    kinds = pl.Enum(["common", "only one"])
+    values = ["common"] * 11 + ["only one"]
+    for categories in (kinds, pl.Categorical()):
+        frame = pl.DataFrame(
+            {
+                "place": values,
+                "finding": values,
+                "nested": [[value] for value in values],
+                "packed": [{"inside": [value]} for value in values],
+                # An Array of Categorical does not exist.
+                "fixed": [[value] for value in values],
+            },
+            schema={
+                "place": categories,
+                "finding": categories,
+                "nested": pl.List(categories),
+                "packed": pl.Struct({"inside": pl.List(categories)}),
+                "fixed": pl.Array(kinds if categories is kinds else pl.String, 1),
+            },
+        )
+        policy = {"quasi_identifiers": {"place": {"prefix": [20]}}, "k": 2, "suppression_limit": 0.1}
+        for columns in (["place", "finding"], frame.columns):
+            for as_enum in (False, True):
+                release = anonymise(frame.select(columns), Policy.model_validate(policy), as_enum=as_enum)
+                assert release.frame is not None
+                assert release.report["suppressed"] == 1
+                path = tmp_path / "release"
+                for write in (release.frame.write_parquet, release.frame.write_ipc):
+                    write(path, compression="uncompressed")
+                    assert b"common" in path.read_bytes()
+                    assert b"only one" not in path.read_bytes()
+
+
+def test_the_order_of_an_enum_is_what_distances_are_measured_in() -> None:
+    """Its texts are published, and by the alphabet "high" comes before "low" and "middle" after it: the verifier and
+    the report on utility would then measure another distance than the search kept."""
+    order = ["low", "middle", "high"]
+    text = pl.DataFrame({"place": ["aa", "ab"] * 18, "grade": ["low", "middle", "high", "high", "low", "low"] * 6})
+    listed = text.with_columns(pl.col("grade").cast(pl.Enum(order)), pl.col("place").cast(pl.Categorical))
+
+    def policy(*named: str) -> Policy:
+        closeness = {"kind": "ordered", "t": 0.3, **({"order": named} if named else {})}
+        sensitive = {"grade": {"t_closeness": closeness}}
+        return Policy.model_validate(
+            {"quasi_identifiers": {"place": {"prefix": [2, 1]}}, "sensitive": sensitive, "k": 2}
+        )
+
+    expected, release = anonymise(text, policy(*order)), anonymise(listed, policy(), as_enum=True)
+    assert release.frame is not None
+    assert expected.frame is not None
+    assert release.frame.schema["grade"] == pl.String
+    assert release.frame.cast(pl.String).equals(expected.frame)
+    verdict = judge(release.frame, listed, policy(), release.report["transformation"])
+    assert verdict == judge(expected.frame, text, policy(*order), expected.report["transformation"])
+    assert not verdict.broken
+    assert utility_report(listed, release, policy()) == utility_report(text, expected, policy(*order))
 
 
 @given(
