@@ -24,6 +24,7 @@ from merajut_assets.compliance.asset_pages import COLUMN_ORIGINS
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.definitions import build_defs
+from merajut_assets.lineage.render import STYLES, without_colour
 
 REPOSITORY = Path(__file__).parents[1]
 SNAPSHOT = Path(__file__).parent / "snapshots" / "definitions.json"
@@ -132,7 +133,7 @@ def test_every_asset_says_what_it_is(specs):
     lacking = []
     for spec in specs:
         name = spec.key.to_user_string()
-        if not (spec.description or "").strip():
+        if not without_colour(spec.description or ""):
             lacking.append(f"{name}: description")
         if not spec.owners or not all(owner.startswith("team:") for owner in spec.owners):
             lacking.append(f"{name}: owner")
@@ -143,7 +144,9 @@ def test_every_asset_says_what_it_is(specs):
         if spec.tags.get("sensitivity") not in list(PrivacyClass):
             lacking.append(f"{name}: sensitivity")
         elif spec.tags["sensitivity"] not in spec.kinds:
-            lacking.append(f"{name}: sensitivity as a kind, which is all of it that the graph shows")
+            lacking.append(f"{name}: sensitivity as a kind, by which the graph is filtered")
+        elif not (spec.description or "").startswith(STYLES[PrivacyClass(spec.tags["sensitivity"])].square):
+            lacking.append(f"{name}: the sensitivity's colour, with which the graph shows it")
         if spec.key.path[0] not in LAYERS:
             lacking.append(f"{name}: layer")
     assert lacking == []

@@ -27,6 +27,7 @@ from merajut_assets.automation.continuation import is_failed_check
 from merajut_assets.automation.sensors import LoadSettings, first_cause
 from merajut_assets.failures import describe
 from merajut_assets.lineage.graph import LineageGraph
+from merajut_assets.lineage.render import without_colour
 from resources.locks import LockTimeout, exclusive, flush_directory, write_atomically
 from resources.settings import Settings
 
@@ -153,7 +154,11 @@ def _declared(assets: Any, key: dg.AssetKey, *, is_input: bool = False) -> Table
         for one in (schema.columns if schema is not None else ())
     ]
     return Table(
-        _name(key), node.description or "", tuple(node.owners), node.tags.get("sensitivity", ""), tuple(columns)
+        _name(key),
+        without_colour(node.description or ""),
+        tuple(node.owners),
+        node.tags.get("sensitivity", ""),
+        tuple(columns),
     )
 
 

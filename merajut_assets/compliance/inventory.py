@@ -16,6 +16,7 @@ import polars as pl
 
 from merajut_assets.compliance.register import compared_datasets, datasets_with_distributions
 from merajut_assets.contracts import registry
+from merajut_assets.lineage.render import without_colour
 from merajut_assets.policies.stakeholder import stakeholder_policies
 from merajut_assets.protected.contributors import contributors_table
 from merajut_assets.protected.reference import distributions_table
@@ -89,7 +90,7 @@ def dataset_inventory(assets: Any, instance: dg.DagsterInstance, overdue: Mappin
             for column in columns
         ]
         if not columns:
-            rows.append({**about_table, "description": node.description})
+            rows.append({**about_table, "description": without_colour(node.description or "")})
     return pl.DataFrame(rows, schema=SCHEMA)
 
 

@@ -38,20 +38,31 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class _Style:
-    """How a privacy class looks: colour, and the path of a shape within ±5."""
+    """How a privacy class looks: colour, the path of a shape within ±5, and a character where there is text only."""
 
     colour: str
     shape: str
+    square: str
 
 
 STYLES: Mapping[PrivacyClass, _Style] = {
-    PrivacyClass.DIRECT_IDENTIFIER: _Style("#b00020", "M0-5L5 0L0 5L-5 0Z"),
-    PrivacyClass.FREE_TEXT: _Style("#7b1fa2", "M-4.5-4.5H4.5V4.5H-4.5Z"),
-    PrivacyClass.SENSITIVE: _Style("#d9480f", "M0-5L5 4H-5Z"),
-    PrivacyClass.QUASI_IDENTIFIER: _Style("#b58900", "M0-4.5A4.5 4.5 0 1 1 0 4.5A4.5 4.5 0 1 1 0-4.5Z"),
-    PrivacyClass.OPERATIONAL: _Style("#486581", "M-4.5-1.8H4.5V1.8H-4.5Z"),
-    PrivacyClass.PUBLIC: _Style("#2f855a", "M-1.6-4.5H1.6V-1.6H4.5V1.6H1.6V4.5H-1.6V1.6H-4.5V-1.6H-1.6Z"),
+    PrivacyClass.DIRECT_IDENTIFIER: _Style("#b00020", "M0-5L5 0L0 5L-5 0Z", "🟥"),
+    PrivacyClass.FREE_TEXT: _Style("#7b1fa2", "M-4.5-4.5H4.5V4.5H-4.5Z", "🟪"),
+    PrivacyClass.SENSITIVE: _Style("#d9480f", "M0-5L5 4H-5Z", "🟧"),
+    PrivacyClass.QUASI_IDENTIFIER: _Style("#b58900", "M0-4.5A4.5 4.5 0 1 1 0 4.5A4.5 4.5 0 1 1 0-4.5Z", "🟨"),
+    PrivacyClass.OPERATIONAL: _Style("#486581", "M-4.5-1.8H4.5V1.8H-4.5Z", "🟦"),
+    PrivacyClass.PUBLIC: _Style("#2f855a", "M-1.6-4.5H1.6V-1.6H4.5V1.6H1.6V4.5H-1.6V1.6H-4.5V-1.6H-1.6Z", "🟩"),
 }
+
+
+def in_colour(privacy: PrivacyClass, text: str) -> str:
+    """The text behind the colour of its class, for where colours cannot be chosen."""
+    return f"{STYLES[privacy].square} {text}"
+
+
+def without_colour(text: str) -> str:
+    """The text that was given to `in_colour`; any other stays as it is."""
+    return text.lstrip("".join(style.square for style in STYLES.values())).lstrip()
 
 
 def svg(graph: LineageGraph, asset: str, labels: Labels, *, findings: Sequence[str] = ()) -> str:
@@ -254,4 +265,4 @@ def _legend(findings: Sequence[str]) -> Iterator[str]:
         yield _text(_MARGIN, y + 24 + 16 * number, finding, 250)
 
 
-__all__ = ["LAYERS", "STYLES", "as_json", "mermaid", "svg"]
+__all__ = ["LAYERS", "STYLES", "as_json", "in_colour", "mermaid", "svg", "without_colour"]

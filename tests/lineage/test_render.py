@@ -73,6 +73,7 @@ def test_no_two_classes_look_alike() -> None:
     """By colour or by shape alone, one in twelve men would take a name for a count."""
     assert set(render.STYLES) == set(PrivacyClass)
     assert len({style.colour for style in render.STYLES.values()}) == len(PrivacyClass)
+    assert len({style.square for style in render.STYLES.values()}) == len(PrivacyClass)
     assert len({style.shape for style in render.STYLES.values()}) == len(PrivacyClass)
 
 
