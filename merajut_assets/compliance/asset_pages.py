@@ -2,8 +2,8 @@
 
 Belongs here: how the lineage graph and the label become metadata and kinds of definitions. What is said about columns
 is `lineage.explanation`'s. Dagster's own column lineage, which assets declare beside it, is drawn by its paid edition
-alone; of an asset the graph shows the kinds and how the description begins, which is where the sensitivity's colour
-goes, the same as in the pictures of the lineage.
+alone; of an asset the graph shows the kinds and, where one has it shown, how the description begins, which is where the
+sensitivity's colour goes, the same as in the pictures of the lineage.
 """
 
 from __future__ import annotations
