@@ -182,7 +182,7 @@ def test_both_zeros_are_one_label_of_a_population() -> None:
 
 def test_both_zeros_are_one_partition_over_releases() -> None:
     """A child whose exact value changed its sign would have been left out as one who had moved."""
-    frame = pl.DataFrame({"zip": ["11", "12"] * 3, "who": [f"p{n}" for n in range(6)], "v": [0.0, -0.0] * 3})
+    frame = pl.DataFrame({"zip": ["11", "12"] * 3, "who": [f"p{n}" for n in range(6)], "v": [0.0] * 6})
     policy = policy_of(subject="who", exact=["v"])
     first = anonymise(frame, policy, history=pl.DataFrame(schema=dict.fromkeys(HISTORY, pl.String)))
     assert first.frame is not None
