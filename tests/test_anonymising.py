@@ -14,6 +14,7 @@ import pytest
 
 from merajut_assets.command import anonymising
 from merajut_assets.command.exits import BadInput
+from merajut_assets.privacy import Policy, anonymise
 
 REPOSITORY = Path(__file__).parents[1]
 ADULT = REPOSITORY / "data" / "benchmark" / "adult"
@@ -277,6 +278,19 @@ def test_a_certificate_is_checked_by_trying_everything(small: Path) -> None:
         report.write_text(wrong)
         refused = merajut(*asked, folder=folder)
         assert (refused.returncode, said in refused.stderr) == (2, True)
+
+
+def test_the_certificate_of_an_empty_table_is_true(small: Path) -> None:
+    """An export without rows happens; that nothing can be released of it was called a false claim."""
+    folder, report = small.parent, small.parent / "report.json"
+    small.write_text(small.read_text().splitlines()[0] + "\n")
+    policy = folder / "small.yaml"
+    typed = {"age": pl.Float64, "birth": pl.Date, "reason": pl.String}
+    certificate = anonymise(pl.DataFrame(schema=typed), Policy.from_yaml(policy)).report["certificate"]
+    report.write_text(json.dumps({"certificate": certificate}))
+    asked = ("verify", small, "--certificate", report, "--policy", policy, "--separator", ";", "--json")
+    checked = merajut(*asked, folder=folder)
+    assert (checked.returncode, json.loads(checked.stdout)["valid"]) == (0, True)
 
 
 # ── verify ───────────────────────────────────────────────────────────────────────────────

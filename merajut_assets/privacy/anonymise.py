@@ -27,7 +27,8 @@ from merajut_assets.privacy.counting import Part, count_frame
 from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain
 from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
-from merajut_assets.privacy.joined import OUT, SIGNATURE, Company, Published, company_of, share_of
+from merajut_assets.privacy.intake import taken
+from merajut_assets.privacy.joined import OUT, SIGNATURE, Company, Published, company_of, require_joinable, share_of
 from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, lattice_size, search
 from merajut_assets.privacy.local import local_recoding
 from merajut_assets.privacy.local_repeated import recode_beside
@@ -117,27 +118,24 @@ def anonymise(
     `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`; beside other
     tables `tables_beside`, how many.
 
-    Raises DataError when frame or population lack a column or hold values that do not fit, and
-    PolicyError when hierarchies contradict themselves, a population is missing, or the lattice is too large for
-    the search of one generalisation beside a history (`search: local` needs none of it).
+    Raises DataError when frame or population lack a column or hold types or values that do not fit, and
+    PolicyError when the policy is not available beside a history or other tables, hierarchies contradict
+    themselves, a population is missing, or the lattice is too large for the search of one generalisation beside a
+    history (`search: local` needs none of it).
     """
     clock = _Clock()
+    if history is not None and beside:
+        raise PolicyError("a release cannot be judged beside a history and other tables at once; give one of them")
     given, asked = frame, policy
     frame, policy = without_categories(frame, policy)
     if history is not None:
         _check_repeatable(policy)
         if history.height and policy.repeated_suppression_limit is not None:
             policy = policy.model_copy(update={"suppression_limit": policy.repeated_suppression_limit})
-    company = None
     if beside:
-        if history is not None:
-            raise PolicyError("a release cannot be judged beside a history and other tables at once; give one of them")
-        if policy.choice == "blind":
-            raise PolicyError(
-                "choice: blind is not available beside other tables, whose sensitive values decide who is left out; "
-                "use choice: informed"
-            )
-        company = company_of(frame, policy, beside)
+        require_joinable(policy)
+    frame = taken(frame, policy, is_compared_as_text=history is not None)
+    company = company_of(frame, policy, beside) if beside else None
     counted = (
         count_frame(frame, policy, population, by_row=history is not None)
         if company is None
@@ -293,7 +291,9 @@ def _in_company(parts: Sequence[Part], outcomes: Sequence[_Outcome], company: Co
 
 def _check_repeatable(policy: Policy) -> None:
     if policy.subject is None:
-        raise PolicyError("releases can only be judged together under a policy with a subject column")
+        raise PolicyError(
+            "releases can only be judged together under a policy with a subject column; name it as subject"
+        )
     if policy.needs_population:
         raise PolicyError(
             "k_map and delta_presence are not available beside a history: where people of a population were in earlier "

@@ -29,7 +29,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from merajut_assets.privacy.classes import Grouping, Node, Verdict, base_grouping, count, group, judge
-from merajut_assets.privacy.lattice import BOUND, Solution, lattice_size, terms_of, tuples_of, value_of
+from merajut_assets.privacy.lattice import (
+    BOUND,
+    Solution,
+    lattice_size,
+    nothing_to_publish,
+    terms_of,
+    tuples_of,
+    value_of,
+)
 from merajut_assets.privacy.metrics import ClassMetric, Entropy, Floats, Loss, Metric, SeparableMetric
 from merajut_assets.privacy.models import AtLeast
 from merajut_assets.privacy.problem import Flags, Problem
@@ -332,5 +340,5 @@ def bounded_search(problem: Problem, metric: Metric) -> Solution:
     either, `levels` is None when none was found.
     """
     if problem.rows == 0:
-        return Solution()
+        return nothing_to_publish(problem)
     return BoundedSearch(problem, metric).run()

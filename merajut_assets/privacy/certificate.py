@@ -29,9 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from merajut_assets.privacy.hierarchy import Hierarchy, build_hierarchy, read_hierarchy
-from merajut_assets.privacy.policy import DataError, Policy, PolicyError, Sensitive
+from merajut_assets.privacy.intake import taken, with_one_zero
+from merajut_assets.privacy.policy import Policy, PolicyError, Sensitive
 
 VERSION = 1
 MINIMUM_KEY_BYTES = 32
@@ -93,10 +95,12 @@ def input_digest(frame: pl.DataFrame, policy: Policy, key: bytes) -> str:
     if len(key) < MINIMUM_KEY_BYTES:
         raise PolicyError(f"digest_key needs at least {MINIMUM_KEY_BYTES} bytes")
     named = {*policy.class_columns, *policy.sensitive, *([policy.subject] if policy.subject else [])}
-    columns = frame.select(sorted(named))
+    columns = with_one_zero(frame.select(sorted(named)), sorted(named))
     types = json.dumps([[name, str(dtype)] for name, dtype in columns.schema.items()])
     digest = hmac.new(key, types.encode(), hashlib.sha256)
-    digest.update(columns.sort(columns.columns).write_csv(quote_style="always", null_value="").encode())
+    # What CSV has no form for is written as the digits that it is stored as.
+    ordered = columns.sort(columns.columns).with_columns(cs.binary().bin.encode("hex"), cs.duration().to_physical())
+    digest.update(ordered.write_csv(quote_style="always", null_value="").encode())
     return digest.hexdigest()
 
 
@@ -120,6 +124,7 @@ def verify_certificate(
         return {"valid": False, "problems": ["this is no certificate of a version that is known"], "nodes": 0}
     if not all(claim.get("optimal") is True for claim in certificate["partitions"]):
         return {"valid": False, "problems": ["the certificate claims no optimum, a lower bound only"], "nodes": 0}
+    table = Table(frame, policy, population)
     problems = []
     if certificate.get("policy_digest") != policy_digest(policy):
         problems.append("the certificate is of another policy")
@@ -127,7 +132,6 @@ def verify_certificate(
         own = input_digest(frame, policy, digest_key)
         if not hmac.compare_digest(str(certificate["input_digest"]), own):
             problems.append("the certificate is of another frame")
-    table = Table(frame, policy, population)
     parts = table.parts()
     nodes = 0
     if len(parts) != len(certificate["partitions"]):
@@ -195,9 +199,7 @@ class Table:
 
     def __init__(self, frame: pl.DataFrame, policy: Policy, population: pl.DataFrame | None) -> None:
         self.policy = policy
-        named = [*policy.class_columns, *policy.sensitive, *([policy.subject] if policy.subject else [])]
-        if missing := [name for name in named if name not in frame.columns]:
-            raise DataError(f"the frame lacks column(s) {', '.join(missing)} that the policy names")
+        frame = taken(frame, policy)
         people = None
         if policy.needs_population:
             people = population

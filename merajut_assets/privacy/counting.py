@@ -23,13 +23,13 @@ from merajut_assets.privacy.hierarchy import (
     Hierarchy,
     Numbers,
     Rows,
-    check_scalar,
     distinct_columns,
     hierarchy_of,
     narrow,
     ranked_columns,
     read_hierarchy,
 )
+from merajut_assets.privacy.intake import type_name
 from merajut_assets.privacy.models import (
     AtLeast,
     BetaLikeness,
@@ -116,13 +116,12 @@ class Counted:
 def count_frame(
     frame: pl.DataFrame, policy: Policy, population: pl.DataFrame | None = None, *, by_row: bool = False
 ) -> Counted:
-    """The frame, counted as `policy` asks. `by_row`: every row is a tuple of its own, so that rows of equal
-    values can be told apart; there is no population then.
+    """The frame, as `intake.taken` gives it, counted as `policy` asks. `by_row`: every row is a tuple of its own, so
+    that rows of equal values can be told apart; there is no population then.
 
-    Raises DataError when frame or population lack a column or hold values that do not fit, and PolicyError
-    when hierarchies contradict themselves or a population is missing.
+    Raises DataError when the population lacks a column or values do not fit, and PolicyError when hierarchies
+    contradict themselves or a population is missing.
     """
-    _check_columns(frame, policy)
     people = _population(frame, policy, population)
     columns = [frame.get_column(name) for name in policy.quasi_identifiers]
     if people is not None:
@@ -159,22 +158,6 @@ def count_frame(
 # ── columns ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_columns(frame: pl.DataFrame, policy: Policy) -> None:
-    subject = [policy.subject] if policy.subject is not None else []
-    needed = [*policy.class_columns, *policy.sensitive, *subject]
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise DataError(f"the frame lacks column(s) {', '.join(missing)} that the policy names")
-    for name in subject:
-        if frame.get_column(name).null_count():
-            raise DataError(f"subject column {name!r} holds nulls; a row without a subject cannot be counted towards k")
-    for name in [*policy.exact, *policy.sensitive, *subject]:
-        if _is_unsortable(frame.schema[name]):
-            raise DataError(f"column {name!r} has a nested type; exact, sensitive and subject columns need a scalar")
-        # A value that is no number would count as one more value towards l, or as one more subject.
-        if frame.schema[name].is_float() and not frame.get_column(name).is_finite().all():
-            raise DataError(f"column {name!r} holds NaN or infinity; replace them by null or quarantine the rows")
-
-
 def _population(frame: pl.DataFrame, policy: Policy, given: pl.DataFrame | None) -> pl.DataFrame | None:
     """The class columns of the population, typed as in the frame; None where no requirement asks for it."""
     if not policy.needs_population:
@@ -193,8 +176,8 @@ def _population(frame: pl.DataFrame, policy: Policy, given: pl.DataFrame | None)
             typed.append(given.get_column(name).cast(frame.schema[name]))
         except pl.exceptions.PolarsError:
             raise DataError(
-                f"column {name!r} of the population is {given.schema[name]} and cannot be read as "
-                f"{frame.schema[name]}, which the frame has; give both the same type"
+                f"column {name!r} of the population is {type_name(given.schema[name])} and cannot be read as "
+                f"{type_name(frame.schema[name])}, which the frame has; give both the same type"
             ) from None
     return pl.DataFrame(typed)
 
@@ -210,8 +193,6 @@ def read_population(path: Path) -> pl.DataFrame:
 def _encoded(columns: Sequence[pl.Series], policy: Policy) -> tuple[dict[str, Hierarchy], list[Codes], Packed]:
     """The hierarchies of the quasi-identifiers in `columns` (n,), the codes at the finest permitted level of each that
     occur, and one number per row for its places among these: in the order of the labels, whatever that of the rows."""
-    for column in columns:
-        check_scalar(column)
     hierarchies: dict[str, Hierarchy] = {}
     in_use: list[Codes] = []
     places: list[Numbers] = []

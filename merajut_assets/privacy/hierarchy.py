@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from merajut_assets.privacy.intake import require_texts, type_name, with_one_zero
 from merajut_assets.privacy.policy import DataError, PolicyError, QuasiIdentifier
 
 UNKNOWN = "unknown"
@@ -88,7 +89,7 @@ def build_hierarchy(column: pl.Series, spec: QuasiIdentifier) -> Hierarchy:
     Raises DataError when values do not fit the specification and PolicyError when the levels
     contradict each other (one label would have to become two).
     """
-    check_scalar(column)
+    require_texts(column.to_frame(), [column.name], "a quasi-identifier")
     # Texts are made and compared once per distinct value; rows only carry numbers.
     distinct, number = distinct_values(column)
     hierarchy = hierarchy_of(distinct, number, spec)
@@ -133,7 +134,7 @@ def _registered(texts: Sequence[pl.Series]) -> list[tuple[pl.Series, Numbers]]:
 
 def _unregistered(column: pl.Series) -> tuple[pl.Series, Numbers]:
     # Integers of 64 bits without a sign, and larger ones, are ranked: not all of them fit into the numbers below.
-    is_whole = column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128)
+    is_whole = column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128, pl.UInt128)
     physical = column.to_physical() if is_whole or column.dtype == pl.Date else column.rank("dense")
     if _span(physical) > max(2 * len(column), SMALL_SPAN):
         physical = column.rank("dense")
@@ -241,15 +242,10 @@ def _check_nested(name: str, codes: Sequence[Codes]) -> None:
             )
 
 
-def check_scalar(column: pl.Series) -> None:
-    """Raises DataError for a column that cannot be a quasi-identifier."""
-    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
-        raise DataError(f"column {column.name!r} has type {column.dtype}; a quasi-identifier needs a scalar type")
-
-
 def _text(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
         _check_finite(column)
+        column = with_one_zero(column.to_frame(), [column.name]).to_series()
     return column.cast(pl.String)
 
 
@@ -356,7 +352,9 @@ def _from_wilayah(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> 
 def _from_date(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, _Domain]:
     assert spec.date is not None
     if column.dtype not in (pl.Date, pl.Datetime):
-        raise DataError(f"column {column.name!r} has type {column.dtype}; a date hierarchy needs Date or Datetime")
+        raise DataError(
+            f"column {column.name!r} has type {type_name(column.dtype)}; a date hierarchy needs Date or Datetime"
+        )
     levels = [_with_unknown(_date_label(column, unit), unit == ANY) for unit in spec.date]
     return _domain_of_labels(column, levels)
 
@@ -391,7 +389,7 @@ def _date_label(column: pl.Series, unit: str) -> pl.Series:
 def _from_intervals(column: pl.Series, number: Numbers, spec: QuasiIdentifier) -> tuple[pl.Series, _Domain]:
     assert spec.intervals is not None
     if not column.dtype.is_numeric():
-        raise DataError(f"column {column.name!r} has type {column.dtype}; intervals need a number")
+        raise DataError(f"column {column.name!r} has type {type_name(column.dtype)}; intervals need a number")
     _check_finite(column)
     breaks = spec.intervals
     # Interval i reaches from break i-1 to break i; 0 is the open end below, len(breaks) the one above.

@@ -27,6 +27,7 @@ import numpy.typing as npt
 import polars as pl
 
 from merajut_assets.privacy.history import codes_of
+from merajut_assets.privacy.intake import require_scalars, require_texts, with_one_zero
 from merajut_assets.privacy.policy import DataError, LDiversity, Policy, PolicyError, Sensitive
 
 Integers = npt.NDArray[np.int64]
@@ -91,22 +92,48 @@ class Company:
         )
 
 
-def company_of(frame: pl.DataFrame, policy: Policy, others: Sequence[Published]) -> Company:
-    """The task of anonymising `frame` beside `others`.
-
-    Raises PolicyError when the policy names no subject column, counts a population or recodes locally, and DataError
-    when a table lacks a column, has subjects of another type, holds NaN, holds a null instead of a subject, or has
-    several rows per subject where there may be one only.
-    """
+def require_joinable(policy: Policy) -> None:
+    """Raises PolicyError for a policy that cannot be asked for beside other tables."""
     if policy.subject is None:
-        raise PolicyError("tables can only be judged on their join under a policy with the subject column they share")
+        raise PolicyError(
+            "tables can only be judged on their join under a policy with the subject column they share; name it as "
+            "subject"
+        )
     if policy.needs_population:
-        raise PolicyError("k_map and delta_presence are not available beside other tables")
+        raise PolicyError(
+            "k_map and delta_presence are not available beside other tables: of the people of a population it is not "
+            "known what these show of them. Every class of the join has k published subjects; ask for as large a k"
+        )
     if policy.search == "local":
         raise PolicyError(
             "search: local is not available beside other tables: what they show of each would be recoded by itself, "
             "and the labels of one narrow the classes of another; use search: optimal"
         )
+    if policy.choice == "blind":
+        raise PolicyError(
+            "choice: blind is not available beside other tables, whose sensitive values decide who is left out; "
+            "use choice: informed"
+        )
+
+
+def require_distinct(tables: Sequence[Published]) -> None:
+    """Raises DataError where one of `tables` could be taken for another, and the join be judged without it."""
+    names = [table.name for table in tables]
+    labels = [_label(table, name) for table in tables for name in table.sensitive]
+    if repeated := sorted({name for name in [*names, *labels] if max(names.count(name), labels.count(name)) > 1}):
+        raise DataError(f"several tables on the join are named {', '.join(repeated)}; give each a name of its own")
+
+
+def company_of(frame: pl.DataFrame, policy: Policy, others: Sequence[Published]) -> Company:
+    """The task of anonymising `frame` beside `others`, under a policy that is `require_joinable`.
+
+    Raises PolicyError when fewer than one value is asked for, and DataError when tables share a name, or one lacks a
+    column, has a type that cannot be compared or subjects of another type, holds NaN, holds a null instead of a
+    subject, or has several rows per subject where there may be one only.
+    """
+    assert policy.subject is not None
+    require_texts(frame, [policy.subject])
+    require_distinct(others)
     own = _subjects(frame, policy.subject, "the frame", has_one_row_each=True)
     for other in others:
         _check_types(frame, other, policy.subject)
@@ -153,9 +180,15 @@ def _members(signatures: Integers, codes: Integers, rows: int) -> Iterator[tuple
 
 
 def _check_types(frame: pl.DataFrame, other: Published, subject: str) -> None:
-    """Raises DataError where subjects would be joined otherwise by text than by value, or a value is not a number."""
+    """Raises DataError where columns are missing or of a type that cannot be compared, subjects would be joined
+    otherwise by text than by value, or a value is not a number; PolicyError for a number of values below 1."""
+    where = f"table {other.name!r}"
+    if wrong := [name for name, least in other.sensitive.items() if least < 1]:
+        raise PolicyError(f"{where}: column(s) {', '.join(wrong)} must keep at least 1 value; ask for one or more")
+    require_texts(other.frame, [subject, *other.quasi_identifiers], where)
+    require_scalars(other.frame, list(other.sensitive), where)
     texts = (pl.String, pl.Categorical, pl.Enum)
-    if subject not in frame.columns or subject not in other.frame.columns or other.frame.is_empty():
+    if other.frame.is_empty():
         return
     own, others = frame.schema[subject], other.frame.schema[subject]
     if own != others and not (isinstance(own, texts) and isinstance(others, texts)):
@@ -164,16 +197,14 @@ def _check_types(frame: pl.DataFrame, other: Published, subject: str) -> None:
             "same"
         )
     for name in (*other.quasi_identifiers, *other.sensitive):
-        column = other.frame.get_column(name) if name in other.frame.columns else None
-        if column is not None and column.dtype.is_float() and column.is_nan().any():
+        column = other.frame.get_column(name)
+        if column.dtype.is_float() and column.is_nan().any():
             raise DataError(f"table {other.name!r}: column {name!r} holds NaN; make these values null or remove them")
 
 
 def _told(other: Published, subject: str, place: int) -> pl.DataFrame:
     """Per subject what a table shows of it, as one text, and its sensitive values."""
-    frame = other.frame
-    if missing := [name for name in (*other.quasi_identifiers, *other.sensitive) if name not in frame.columns]:
-        raise DataError(f"table {other.name!r} lacks column(s) {', '.join(missing)}")
+    frame = with_one_zero(other.frame, [subject, *other.quasi_identifiers])
     subjects = _subjects(frame, subject, f"table {other.name!r}", has_one_row_each=bool(other.sensitive))
     classes = frame.select(
         pl.col(name).cast(pl.String).alias(f"q{n}") for n, name in enumerate(other.quasi_identifiers)
@@ -198,8 +229,6 @@ def _told(other: Published, subject: str, place: int) -> pl.DataFrame:
 
 
 def _subjects(frame: pl.DataFrame, subject: str, what: str, *, has_one_row_each: bool) -> pl.Series:
-    if subject not in frame.columns:
-        raise DataError(f"{what} lacks the subject column {subject!r} that the tables share")
     subjects = frame.get_column(subject).cast(pl.String).alias(_SUBJECT)
     if subjects.null_count():
         raise DataError(f"{what}: subject column {subject!r} holds nulls, whose rows cannot be joined")

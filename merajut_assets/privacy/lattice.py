@@ -384,6 +384,12 @@ def value_of(
     return metric.value(sizes, verdict.suppressed, problem.rows)
 
 
+def nothing_to_publish(problem: Problem) -> Solution:
+    """That a problem without rows has no solution: at no node is there a class of k."""
+    size = lattice_size(problem)
+    return Solution(lattice_size=size, pruned={problem.requirements[0].name: size})
+
+
 def search(problem: Problem, metric: Metric) -> Solution:
     """The node with the least metric among all feasible ones; `levels` is None when there is none,
     as in a problem without rows.
@@ -391,5 +397,5 @@ def search(problem: Problem, metric: Metric) -> Solution:
     Raises LatticeTooLarge when the lattice cannot be held in memory.
     """
     if problem.rows == 0:
-        return Solution()
+        return nothing_to_publish(problem)
     return Search(problem, metric).run()

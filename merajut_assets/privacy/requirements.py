@@ -14,7 +14,7 @@ import polars as pl
 
 from merajut_assets.privacy.categories import without_categories
 from merajut_assets.privacy.hierarchy import build_hierarchy, read_hierarchy
-from merajut_assets.privacy.joined import Published
+from merajut_assets.privacy.joined import Published, require_distinct
 from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.verify import check, verify
 from merajut_assets.privacy.verify_join import check_join, verify_join
@@ -184,7 +184,8 @@ def _typed(population: pl.DataFrame | None, original: pl.DataFrame, policy: Poli
 
 def judge_join(tables: Sequence[Published], subject: str, k: int | None) -> Verdict:
     """Whether `tables` that share their `subject` column keep k (None: any) and each one's numbers of sensitive values
-    for one who joins them, by the verifier's own count."""
+    for one who joins them, by the verifier's own count. Raises DataError when two of them share a name."""
+    require_distinct(tables)
     facts = verify_join(
         {table.name: table.frame for table in tables},
         subject,

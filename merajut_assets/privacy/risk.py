@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from merajut_assets.privacy.intake import require_columns, require_scalars, require_texts, with_one_zero
 from merajut_assets.privacy.policy import DataError, PolicyError
 from merajut_assets.privacy.population import (
     Sample,
@@ -52,12 +53,18 @@ def assess_risk(
     one (see `population`); 0 as in ARX where a model has no solution, with its name in `without_estimate`.
     With a frame there are also `counted`, the share that is unique in truth, and `rows_outside_population`.
 
-    All shares are in [0, 1]. Raises PolicyError for a threshold that is none, DataError for a missing column
-    or a population that is smaller than the table.
+    All shares are in [0, 1]. Raises PolicyError for a threshold that is none, DataError for a missing column, one
+    of a type that cannot be compared (as text, with a population frame), or a population smaller than the table.
     """
     if not 0 <= threshold <= 1:
         raise PolicyError("threshold must be between 0 and 1")
-    _require(frame, [*quasi_identifiers, *([subject] if subject is not None else [])], "frame")
+    require_scalars(frame, [*quasi_identifiers, *([subject] if subject is not None else [])])
+    if isinstance(population, pl.DataFrame):
+        # The labels of both are compared as text.
+        require_texts(frame, quasi_identifiers, "the frame beside a population")
+        require_texts(population, quasi_identifiers, "the population")
+        require_columns(population, [population_count] if population_count is not None else [], "the population")
+        frame, population = (with_one_zero(table, quasi_identifiers) for table in (frame, population))
     size = pl.len() if subject is None else pl.col(subject).n_unique()
     counts = [pl.len().alias("rows"), size.alias("subjects")]
     classes = _grouped(frame, quasi_identifiers, counts).filter(pl.col("rows") > 0)
@@ -114,17 +121,11 @@ def exceeds(risk: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
     return broken
 
 
-def _require(frame: pl.DataFrame, columns: Sequence[str], what: str) -> None:
-    if missing := [name for name in columns if name not in frame.columns]:
-        raise DataError(f"the {what} lacks column(s) {', '.join(missing)}")
-
-
 def _grouped(frame: pl.DataFrame, columns: Sequence[str], counts: Sequence[pl.Expr]) -> pl.DataFrame:
     return frame.group_by(columns).agg(counts) if columns else frame.select(counts)
 
 
 def _people(population: pl.DataFrame, columns: Sequence[str], count: str | None) -> pl.DataFrame:
-    _require(population, [*columns, *([count] if count is not None else [])], "population")
     number = pl.len() if count is None else pl.col(count).sum()
     return _grouped(population, columns, [number.cast(pl.Int64).alias("people")]).filter(pl.col("people") > 0)
 

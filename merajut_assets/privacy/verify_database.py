@@ -12,7 +12,10 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
+
+_TOO_WIDE = (pl.Int128, pl.UInt128)
 
 
 class VerificationError(ValueError):
@@ -20,8 +23,15 @@ class VerificationError(ValueError):
 
 
 def require_columns(frame: pl.DataFrame, columns: Sequence[str], dataset: str) -> None:
+    """Raises VerificationError unless all `columns` are in the frame and of a type that can be counted."""
     if missing := [name for name in columns if name not in frame.columns]:
         raise VerificationError(f"{dataset}: column(s) {', '.join(missing)} are not in the frame")
+    for name in columns:
+        if frame.schema[name] == pl.Object:
+            raise VerificationError(
+                f"{dataset}: column {name!r} has type Object, whose values cannot be counted; give it the type of its "
+                "values, such as String"
+            )
 
 
 def renamed(frame: pl.DataFrame, **groups: Sequence[str]) -> pa.Table:
@@ -30,7 +40,15 @@ def renamed(frame: pl.DataFrame, **groups: Sequence[str]) -> pa.Table:
     columns = [
         pl.col(name).alias(f"{group}{place}") for group, names in groups.items() for place, name in enumerate(names)
     ]
-    return frame.select(*columns, pl.repeat(0, pl.len(), dtype=pl.UInt8).alias("row")).to_arrow()
+    return handed_over(frame.select(*columns, pl.repeat(0, pl.len(), dtype=pl.UInt8).alias("row")))
+
+
+def handed_over(frame: pl.DataFrame) -> pa.Table:
+    """The frame as DuckDB takes it: with one zero, for 0.0 and -0.0 are equal but not as text; numbers that are too
+    narrow for it wider, and those that are too wide as text, because a query only asks whether they are equal."""
+    known = frame.with_columns(cs.by_dtype(pl.Float16).cast(pl.Float32), cs.by_dtype(_TOO_WIDE).cast(pl.String))
+    zeros = cs.float() == 0
+    return known.with_columns(pl.when(zeros).then(0.0).otherwise(cs.float()).name.keep()).to_arrow()
 
 
 def keys(width: int) -> str:

@@ -26,6 +26,7 @@ import pyarrow as pa
 from merajut_assets.privacy.verify_database import (
     VerificationError,
     first_row,
+    handed_over,
     opened,
     renamed,
     require_columns,
@@ -212,7 +213,7 @@ def _long(texts: pl.DataFrame) -> pa.Table:
     """Each pair of a value and a text that it may be published as, once."""
     value = texts.columns[0]
     pairs = texts.unpivot(index=value, value_name="\0text").select(pl.col(value).alias("value"), pl.col("\0text"))
-    return pairs.rename({"\0text": "text"}).unique().to_arrow()
+    return handed_over(pairs.rename({"\0text": "text"}).unique())
 
 
 def _joined(named: str, rows: str, group: str, width: int) -> str:

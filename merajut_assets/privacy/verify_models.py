@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from merajut_assets.privacy.verify_database import VerificationError, first_row, keys, run
+from merajut_assets.privacy.verify_database import VerificationError, first_row, handed_over, keys, run
 
 
 def judge_distribution(
@@ -43,7 +43,7 @@ def judge_distribution(
             SELECT {keys(width)}list(struct_pack(value := value, n := n)) AS cells, sum(n)::BIGINT AS size
             FROM counted GROUP BY ALL
         ), numbered AS (
-            SELECT row_number() OVER () AS class, size, unnest(cells, recursive := true) FROM packed
+            SELECT row_number() OVER () AS class, size, unnest(cells, max_depth := 2) FROM packed
         )
         SELECT class, size, numbered.value, n, coalesce(total, 0) AS total
         FROM numbered LEFT JOIN whole ON numbered.value IS NOT DISTINCT FROM whole.value""",
@@ -92,7 +92,7 @@ def ordered_distance(database: duckdb.DuckDBPyConnection, ranks: pl.DataFrame) -
     the rank at which the whole overtakes the class splits the sum of absolute differences into two sums
     that prefix sums give. So the work grows with the cells, and not with classes times ranks.
     """
-    database.register("ranking", ranks.to_arrow())
+    database.register("ranking", handed_over(ranks))
     rows = rows_of_whole(database)
     last = max(ranks.height - 1, 0)
     row = first_row(

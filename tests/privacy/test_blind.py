@@ -134,8 +134,22 @@ def test_a_blind_choice_beside_a_history_is_refused() -> None:
     policy = policy_of(subject="number")
     released = frame.clear().with_columns(pl.col("age").cast(pl.String))
     history = signatures(released, policy, bytes(32)).with_columns(pl.lit("").alias(RELEASE))
-    with pytest.raises(PolicyError, match="blind is not available beside a history"):
+    with pytest.raises(PolicyError, match=r"blind is not available beside a history, .*; use choice: informed"):
         anonymise(frame, policy, history=history)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"subject": "number"}, "choice: blind is not available beside a history, .*; use choice: informed"),
+        ({"subject": "number", "choice": "informed", "k_map": {"k": 2}}, "k_map .* ask for as large a k"),
+        ({"choice": "informed"}, "under a policy with a subject column; name it as subject"),
+    ],
+)
+def test_what_is_not_available_beside_a_history_is_refused_before_any_work(changes: dict[str, Any], said: str) -> None:
+    """What and why, and what to do instead. Nothing has been looked at by then: neither table has a column."""
+    with pytest.raises(PolicyError, match=said):
+        anonymise(pl.DataFrame(), policy_of(**changes), history=pl.DataFrame())
 
 
 def test_a_policy_without_the_choice_reads_as_it_did() -> None:

@@ -285,3 +285,11 @@ def test_what_a_bounded_search_proves_is_a_proof() -> None:
     certificate = bounded_release(TABLE, POLICY, AMPLE).report["certificate"]
     assert certificate["partitions"][0]["optimal"]
     assert verify_certificate(TABLE, POLICY, certificate) == {"valid": True, "problems": [], "nodes": 8}
+
+
+def test_of_an_empty_table_the_answer_is_proved() -> None:
+    """That there is nobody to publish needs no search; the size of the lattice is told as ever."""
+    release = bounded_release(TABLE.clear(), POLICY, 10)
+    assert release.report["solution"] is False
+    assert release.report["lattice_size"] == anonymise(TABLE, POLICY).report["lattice_size"]
+    assert verify_certificate(TABLE.clear(), POLICY, release.report["certificate"])["valid"]

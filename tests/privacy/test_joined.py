@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merajut_assets.privacy import DataError, Policy, PolicyError, Published, anonymise, verify, verify_join
+from merajut_assets.privacy.requirements import judge_join
 
 K = 3
 
@@ -225,11 +226,104 @@ def test_both_zeros_are_one_value() -> None:
     assert release.frame["a"].unique().to_list() == ["*"]
 
 
-def test_local_recoding_is_refused_beside_other_tables() -> None:
-    frame = pl.DataFrame({"who": ["p0", "p1"], "a": ["x", "y"]})
-    other = Published("other", frame.rename({"a": "q"}), ["q"])
-    asked = Policy.model_validate(
-        {"k": 1, "subject": "who", "search": "local", "quasi_identifiers": {"a": {"prefix": [1, 0]}}}
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"subject": None}, "under a policy with the subject column they share; name it as subject"),
+        ({"k_map": {"k": 2}}, "k_map and delta_presence are not available beside other tables: .*ask for as large a k"),
+        ({"search": "local"}, "search: local is not available beside other tables: .*; use search: optimal"),
+        ({"choice": "blind"}, "choice: blind is not available beside other tables, .*; use choice: informed"),
+    ],
+)
+def test_what_is_not_available_beside_other_tables_is_refused_before_any_work(
+    changes: dict[str, Any], said: str
+) -> None:
+    """What and why, and what to do instead. Nothing has been looked at by then: neither table has a column."""
+    with pytest.raises(PolicyError, match=said):
+        anonymise(pl.DataFrame(), policy(**changes), beside=[Published("other", pl.DataFrame(), ["q"])])
+
+
+SECRET = "secret-value"
+NESTED = pl.Series([[SECRET]] * 4, dtype=pl.List(pl.Enum([SECRET])))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"q": NESTED}, "table 'other': column 'q' has a nested type .List."),
+        ({"q": pl.Series([SECRET.encode()] * 4)}, "table 'other': column 'q' has type Binary"),
+        ({"v": NESTED}, "table 'other': column 'v' has a nested type .List."),
+        ({"who": NESTED}, "table 'other': column 'who' has a nested type .List."),
+        ({"who": pl.Series([b"\xff"] * 4)}, "table 'other': column 'who' has type Binary"),
+    ],
+)
+def test_types_that_cannot_be_joined_are_refused(changes: dict[str, pl.Series], said: str) -> None:
+    """They ended in errors of Polars, which may quote values."""
+    frame, other = _with_values()
+    wrong = Published("other", other.frame.with_columns(**changes), other.quasi_identifiers, other.sensitive)
+    with pytest.raises(DataError, match=said) as caught:
+        anonymise(frame, policy(k=2), beside=[wrong])
+    assert SECRET not in str(caught.value)
+    if "who" in changes:
+        with pytest.raises(DataError, match="'who' has"):
+            anonymise(frame.with_columns(**changes), policy(k=2), beside=[other])
+
+
+def _with_values() -> tuple[pl.DataFrame, Published]:
+    people = [f"p{number}" for number in range(4)]
+    frame = pl.DataFrame({"who": people, "a": ["Ax"] * 4, "b": ["x"] * 4})
+    return frame, Published(
+        "other", pl.DataFrame({"who": people, "q": ["A"] * 4, "v": ["s", "t"] * 2}), ["q"], {"v": 2}
     )
-    with pytest.raises(PolicyError, match="search: local is not available beside other tables"):
-        anonymise(frame, asked, beside=[other])
+
+
+def test_binary_values_of_another_table_are_counted() -> None:
+    """What is never written as text needs none: it is compared by value."""
+    frame, other = _with_values()
+    values = other.frame.with_columns(v=pl.Series([b"\xff", b"t"] * 2))
+    release = anonymise(frame, policy(k=2), beside=[Published("other", values, ["q"], {"v": 2})])
+    assert release.frame is not None
+    alike = other.frame.with_columns(v=pl.Series([b"\xff"] * 4))
+    assert anonymise(frame, policy(k=2), beside=[Published("other", alike, ["q"], {"v": 2})]).frame is None
+
+
+@pytest.mark.parametrize("sensitive", [{}, {"v": 2}])
+def test_tables_of_one_name_are_refused(sensitive: dict[str, int]) -> None:
+    """With sensitive columns they ended in an error of Polars; and the verifier, which keeps tables by name, judged the
+    last one of them only."""
+    frame, other = _with_values()
+    first = Published("other", other.frame, ["q"], sensitive)
+    broken = Published("other", other.frame.with_columns(q=pl.col("who")), ["q"], sensitive)
+    for ask in (
+        lambda: anonymise(frame, policy(k=2), beside=[first, broken]),
+        lambda: judge_join([broken, first], "who", 2),
+    ):
+        with pytest.raises(DataError, match="several tables on the join are named other"):
+            ask()
+
+
+def test_columns_that_would_be_shown_under_one_name_are_refused() -> None:
+    """Table `a` with `b.v` and table `a.b` with `v`: a report of `a.b.v` could be about either."""
+    frame, other = _with_values()
+    tables = [
+        Published("a", other.frame.rename({"v": "b.v"}), ["q"], {"b.v": 2}),
+        Published("a.b", other.frame, ["q"], {"v": 2}),
+    ]
+    with pytest.raises(DataError, match=r"named a\.b\.v; give each a name of its own"):
+        anonymise(frame, policy(k=2), beside=tables)
+
+
+def test_no_value_at_all_cannot_be_asked_for() -> None:
+    """A table may be judged with 0, as `merajut verify --with` does; beside it that ended in an error of the model."""
+    frame, other = _with_values()
+    with pytest.raises(PolicyError, match=r"'other': column.* v must keep at least 1 value"):
+        anonymise(frame, policy(k=2), beside=[Published("other", other.frame, ["q"], {"v": 0})])
+
+
+def test_both_zeros_show_the_same() -> None:
+    """As text they were two signatures of two people each, and everybody was left out beside a table that keeps 4."""
+    frame, other = _with_values()
+    zeros = other.frame.with_columns(q=pl.Series([0.0, -0.0] * 2))
+    release = anonymise(frame, policy(k=4), beside=[Published("other", zeros, ["q"])])
+    assert release.frame is not None
+    assert release.frame.height == 4

@@ -388,6 +388,28 @@ def test_a_certificate_without_a_key_says_nothing_about_values() -> None:
         anonymise(TABLE, POLICY, digest_key=b"short")
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"exact": ["sex"], "quasi_identifiers": {"zip": {"prefix": [2, 0]}}}, {"metric": "discernibility"}]
+)
+@pytest.mark.parametrize("k", [1, 2])
+def test_an_empty_table_has_a_certificate_that_holds(changes: dict[str, Any], k: int) -> None:
+    """It said that the lattice has no nodes and was taken for a forged one. That nothing can be published of nobody is
+    as true of all nodes as any other claim, and false as soon as there is somebody."""
+    policy = Policy.model_validate({**POLICY.model_dump(exclude_none=True), **changes, "k": k, "sensitive": {}})
+    report = anonymise(TABLE.clear(), policy, digest_key=KEY).report
+    certificate = report["certificate"]
+    assert (report["solution"], certificate["solution"], report["optimal"]) == (False, False, True)
+    assert verify_certificate(TABLE.clear(), policy, certificate, digest_key=KEY)["valid"]
+    assert report["nodes_checked"] + sum(report["pruned_by"].values()) == report["lattice_size"]
+    assert not verify_certificate(TABLE, policy, certificate, digest_key=KEY)["valid"]
+    forged = {
+        **certificate,
+        "solution": True,
+        "partitions": [{**one, "solution": True} for one in certificate["partitions"]],
+    }
+    assert not verify_certificate(TABLE.clear(), policy, forged)["valid"]
+
+
 def test_a_certificate_of_a_large_lattice_is_not_tried() -> None:
     """Trying millions of nodes would never end; it says so instead."""
     names = [f"q{number}" for number in range(15)]

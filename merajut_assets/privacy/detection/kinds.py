@@ -46,12 +46,14 @@ class InText:
 
     `candidates` is the pattern of everything that could have been meant (default: `pattern`), and `chance` how many of
     those are found though nothing of the kind was meant. A text without what `needs` says, or without a digit where
-    every such value has some (`has_digits`), need not be searched."""
+    every such value has some (`has_digits`), need not be searched. What could as well be parts of other numbers
+    (`is_last`) is looked for in what all the other rules leave."""
 
     pattern: Callable[[Reference], str]
     chance: Callable[[Reference], float]
     needs: str
     is_valid: Rule | None = None
+    is_last: bool = False
     candidates: str | None = None
     has_digits: bool = True
 
@@ -88,6 +90,10 @@ _SERIALS = 0.9999
 # How many other columns hold nothing but such values.
 _NEXT_TO_NONE, _FEW = 1e-4, 0.003
 _SEVEN_DIGITS = structure.grouped_digits(7)
+# Stands for a character that was found already; no digit, no letter, no blank, and one byte long.
+HIDDEN = "\x01"
+# Between a word and the number that it announces: not another number, found or not.
+_BETWEEN = rf"[^\d{HIDDEN}]"
 
 
 def _anything(_: Reference) -> pl.Expr:
@@ -119,6 +125,15 @@ def _is_card(reference: Reference) -> pl.Expr:
 
 def _found_digits() -> pl.Expr:
     return _FOUND.str.replace_all(r"\D", "")
+
+
+_GROUPED_ALIKE = "|".join(rf"\d{{1,6}}(?:{mark}\d{{1,6}})+" for mark in (" ", r"\.", "-", "/"))
+
+
+def _is_found_in_one_form() -> pl.Expr:
+    """Whether digits are written without a break, or in short groups with one mark between them: two numbers beside
+    each other mostly are not."""
+    return _FOUND.str.contains(rf"^(?:\d+|{_GROUPED_ALIKE})$")
 
 
 _NIK_BY_PROVINCE = len(structure.PROVINCES) / 100 * _DATES * _SERIALS
@@ -240,7 +255,7 @@ _PASSPORT = r"[A-EPSX]\d{7}"
 
 # ── the list ─────────────────────────────────────────────────────────────────────────────
 
-# In this order texts are searched: what has been found is hidden from the kinds after it.
+# In this order texts are searched: what has been found is hidden from the kinds after it, but for rules that are last.
 KINDS: tuple[Kind, ...] = (
     Kind(
         name="email",
@@ -268,7 +283,9 @@ KINDS: tuple[Kind, ...] = (
         hints=("kk", "kartu_keluarga", "family_card"),
         in_text=(
             InText(
-                lambda _: rf"(?i)\b(?:kk|kartu keluarga|family card)\b\D{{0,12}}({structure.NIK_DIGITS})(?:\D|$)",
+                lambda _: (
+                    rf"(?i)\b(?:kk|kartu keluarga|family card)\b{_BETWEEN}{{0,12}}({structure.NIK_DIGITS})(?:\D|$)"
+                ),
                 _always(0.01),
                 needs=r"(?i)kk|keluarga|family",
             ),
@@ -289,7 +306,7 @@ KINDS: tuple[Kind, ...] = (
             InText(
                 lambda _: structure.NIK_IN_TEXT,
                 _chance_of_nik,
-                is_valid=lambda reference: _is_nik(reference, _found_digits()),
+                is_valid=lambda reference: _is_nik(reference, _found_digits()) & _is_found_in_one_form(),
                 candidates=structure.alone(structure.grouped_digits(16)),
                 needs=_SEVEN_DIGITS,
             ),
@@ -297,9 +314,17 @@ KINDS: tuple[Kind, ...] = (
             InText(
                 lambda _: structure.NIK_IN_TEXT,
                 _always(_NIK_BY_PROVINCE),
+                is_valid=lambda _: structure.is_nik(_found_digits()) & _is_found_in_one_form(),
+                candidates=structure.alone(structure.grouped_digits(16)),
+                needs=_SEVEN_DIGITS,
+            ),
+            InText(
+                lambda _: structure.NIK_IN_TEXT,
+                _always(_NIK_BY_PROVINCE),
                 is_valid=lambda _: structure.is_nik(_found_digits()),
                 candidates=structure.alone(structure.grouped_digits(16)),
                 needs=_SEVEN_DIGITS,
+                is_last=True,
             ),
         ),
     ),
@@ -322,7 +347,7 @@ KINDS: tuple[Kind, ...] = (
                 needs=r"\d-\d",
             ),
             InText(
-                lambda _: r"(?i)npwp\D{0,12}(0?\d{15})(?:\D|$)",
+                lambda _: rf"(?i)npwp{_BETWEEN}{{0,12}}(0?\d{{15}})(?:\D|$)",
                 _always(0.01),
                 is_valid=lambda _: structure.is_npwp(_found_digits().str.tail(15)),
                 needs=r"(?i)npwp",
@@ -363,7 +388,9 @@ KINDS: tuple[Kind, ...] = (
         hints=("rekening", "norek", "no_rek", "bank_account", "account_number", "iban"),
         in_text=(
             InText(
-                lambda _: rf"(?i)\b(?:rek(?:ening)?|norek)\b\D{{0,20}}(\d(?:{structure.GAP}\d){{9,15}})(?:\D|$)",
+                lambda _: (
+                    rf"(?i)\b(?:rek(?:ening)?|norek)\b{_BETWEEN}{{0,20}}(\d(?:{structure.GAP}\d){{9,15}})(?:\D|$)"
+                ),
                 _always(0.02),
                 needs=r"(?i)rek",
             ),
@@ -412,7 +439,7 @@ KINDS: tuple[Kind, ...] = (
         hints=("passport", "paspor"),
         in_text=(
             InText(
-                lambda _: rf"(?i:pas(?:port|por))\D{{0,12}}\b({_PASSPORT})\b",
+                lambda _: rf"(?i:pas(?:port|por)){_BETWEEN}{{0,12}}\b({_PASSPORT})\b",
                 _always(0.01),
                 needs=r"(?i)paspor|passport",
             ),
@@ -451,7 +478,9 @@ KINDS: tuple[Kind, ...] = (
         hints=("kodepos", "kode_pos", "postal_code", "postcode", "zip", "zipcode"),
         in_text=(
             InText(
-                lambda _: r"(?i)\b(?:kode ?pos|postal code)\b\D{0,5}(\d{5})(?:\D|$)", _always(0.01), needs=r"(?i)pos"
+                lambda _: rf"(?i)\b(?:kode ?pos|postal code)\b{_BETWEEN}{{0,5}}(\d{{5}})(?:\D|$)",
+                _always(0.01),
+                needs=r"(?i)pos",
             ),
         ),
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merajut_assets.privacy.detection import KINDS, find_in_text
+from merajut_assets.privacy.detection.kinds import HIDDEN
 from merajut_assets.privacy.detection.text import FINDINGS
 from tests.privacy.detection import samples
 
@@ -98,6 +101,91 @@ def test_several_of_one_kind_and_of_several_are_all_found_once():
         ("phone", "5432"),
         ("email", "mple"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        # The same characters stand at the beginning of a longer number, which is none of the kinds.
+        ("resi 081234567890123456, hp 081234567890", ["081234567890"]),
+        ("resi 32730145021200011234, lalu 3273014502120001", ["3273014502120001"]),
+        ("hp 081234567890 resi 081234567890123456, hp 081234567890", ["081234567890", "081234567890"]),
+        ("no 00012345678901, 0001234567890", ["0001234567890"]),
+        # What begins in a number beside it has the form of the kind, and is none.
+        ("3273 0131 0212 3273 0145 0212 0001", ["3273 0145 0212 0001"]),
+        ("telp 0215551234 12", ["0215551234"]),
+        ("telp 021 555 1234 12", ["021 555 1234"]),
+        # Read across the marks of two numbers, their digits are those of a NIK.
+        ("635-494-1001 014.929.796.2-179.000", ["014.929.796.2-179.000"]),
+        ("+62 635-494-1001 014.929.796.2-179.000", ["+62 635-494-1001", "014.929.796.2-179.000"]),
+        ("3273.01.450212-0001", ["3273.01.450212-0001"]),
+        ("32730145021200 01", ["32730145021200 01"]),
+        # A word announces the number behind it, and not one behind that.
+        ("rek 3273014502120001 hp 081234567890", ["3273014502120001", "081234567890"]),
+        ("npwp a@b.id, 013000666091000", ["a@b.id"]),
+    ],
+)
+def test_numbers_beside_each_other_are_told_apart(text: str, values: list[str]) -> None:
+    """Whatever a remark holds besides, no number may be cut, lost or found where it does not stand: what is hidden by
+    these positions would leave somebody's number in clear."""
+    assert [value for *_, value in shown(text)] == values
+    assert [value for *_, value in shown(f"é {text} é")] == values
+
+
+def test_a_word_does_not_reach_over_what_was_found() -> None:
+    """A phone number behind a NIK was taken for the account that was announced before it."""
+    assert [kind for _, kind, _ in shown("rek 3273014502120001, 081234567890")] == ["nik", "phone"]
+
+
+def _own_values() -> list[str]:
+    """Values that are found as a whole when they stand by themselves, NIKs in groups among them."""
+    generator, made = np.random.default_rng(7), dict[str, list[str]]()
+    for kind, _, make in samples.PERSONAL:
+        if kind in ("nik", "npwp", "bpjs", "phone", "email"):
+            made[kind] = make(LISTS, generator, 300).to_list()
+    made["nik"] += [mark.join((nik[:4], nik[4:8], nik[8:12], nik[12:])) for mark in " .-/" for nik in made["nik"][:30]]
+    whole = [(kind, value) for kind, values in made.items() for value in values]
+    found = set(find_in_text(pl.Series([value for _, value in whole]), LISTS, ALL).iter_rows())
+    return [value for row, (kind, value) in enumerate(whole) if (row, kind, 0, len(value)) in found]
+
+
+_own = st.sampled_from(_own_values())
+_longer = st.builds("{}{}{}".format, st.sampled_from(["", "7", "31"]), _own, st.integers(1, 9999))
+_other = st.one_of(st.integers(0, 10**9).map(str), _longer, st.sampled_from(["rek", "hp", "NIK", "KK", "telp", "anak"]))
+_piece = st.one_of(_own.map(lambda value: [(True, value)]), _other.map(lambda value: [(False, value)]))
+# The same digits at the beginning of a longer number first.
+_twice = _own.map(lambda value: [(False, f"{value}93456"), (True, value)])
+_note = st.tuples(
+    st.lists(st.one_of(_piece, _twice), min_size=1, max_size=4).map(
+        lambda pieces: [one for own in pieces for one in own]
+    ),
+    st.sampled_from([", ", " / ", "; ", " dan "]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(_note, min_size=20, max_size=20))
+def test_spans_are_apart_and_nothing_personal_is_left_over(notes: list[tuple[list[tuple[bool, str]], str]]) -> None:
+    """However numbers stand beside others, longer ones with the same digits included."""
+    texts = [between.join(value for _, value in pieces) for pieces, between in notes]
+    # Everything here is ASCII, so that characters are bytes.
+    covered: list[set[int]] = [set() for _ in texts]
+    for row, _, start, length in find_in_text(pl.Series(texts), LISTS, ALL).iter_rows():
+        span = set(range(start, start + length))
+        assert not span & covered[row], "one byte belongs to one span"
+        for edge in (start, start + length):
+            assert not re.fullmatch(r"\d\d", texts[row][max(edge - 1, 0) : edge + 1]), "no number is cut"
+        covered[row] |= span
+    for row, (pieces, between) in enumerate(notes):
+        place = 0
+        for is_own, value in pieces:
+            letters = {place + at for at, character in enumerate(value) if character.isalnum()}
+            assert not is_own or letters <= covered[row]
+            place += len(value) + len(between)
+    hidden = [
+        "".join(HIDDEN if at in covered[row] else one for at, one in enumerate(text)) for row, text in enumerate(texts)
+    ]
+    assert find_in_text(pl.Series(hidden), LISTS, ALL).is_empty(), "what the spans leave holds nothing more"
 
 
 def test_rows_are_those_of_the_series_and_equal_texts_count_each():
