@@ -22,7 +22,8 @@ def without_categories(frame: pl.DataFrame, policy: Policy) -> tuple[pl.DataFram
     ordered = dict(policy.sensitive)
     for name, rule in policy.sensitive.items():
         closeness = rule.t_closeness
-        if name in listed and closeness is not None and closeness.kind == "ordered" and closeness.order is None:
+        is_listed = frame.schema.get(name) in (pl.Enum, pl.Categorical)
+        if is_listed and closeness is not None and closeness.kind == "ordered" and closeness.order is None:
             order = tuple(frame.get_column(name).unique().sort().drop_nulls().cast(pl.String))
             if len(order) > 1:
                 ordered[name] = rule.model_copy(update={"t_closeness": closeness.model_copy(update={"order": order})})

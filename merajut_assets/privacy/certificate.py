@@ -362,7 +362,7 @@ class Table:
         if self.policy.k_map is not None:
             fails.append(pl.col("\0people") < self.policy.k_map.k)
         if (bounds := self.policy.delta_presence) is not None:
-            share = pl.col("\0size") / pl.col("\0people")
+            share = pl.col("\0subjects") / pl.col("\0people")
             fails.append(
                 (pl.col("\0people") == 0) | (share < bounds.min - TOLERANCE) | (share > bounds.max + TOLERANCE)
             )

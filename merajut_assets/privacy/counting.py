@@ -428,6 +428,11 @@ class _Counter:
         if policy.subject is None or pl.Series(subjects := lines.ranks[policy.subject]).n_unique() == rows:
             # One row per subject: counting rows is counting subjects, and faster.
             requirements.append(Requirement("k", AtLeast(policy.k)))
+        elif policy.delta_presence is not None:
+            raise DataError(
+                f"subject column {policy.subject!r} holds subjects with several rows, and delta_presence is the share "
+                "of people who are in the table; make one row of each subject's"
+            )
         else:
             width = len(self.values[policy.subject])
             requirements.append(Requirement("k", AtLeast(policy.k, "distinct"), source(subjects, width, None)))

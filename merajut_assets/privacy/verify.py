@@ -40,6 +40,7 @@ from merajut_assets.privacy.verify_models import (
     ordered_distance,
     ranks_of,
     share,
+    tree_of,
 )
 
 __all__ = ["ENTROPY_TOLERANCE", "VerificationError", "check", "verify", "verify_join"]
@@ -133,7 +134,9 @@ def verify(
             if name in orders:
                 found["t_ordered"] = ordered_distance(database, ranks_of(frame, reference, name, orders[name]))
             if name in hierarchies:
-                found["t_hierarchical"] = hierarchical_distance(database, name, hierarchies[name])
+                found["t_hierarchical"] = hierarchical_distance(
+                    database, tree_of(frame, reference, name, hierarchies[name])
+                )
             for figure, value in found.items():
                 per_column.setdefault(figure, {})[name] = value
         if population is not None:

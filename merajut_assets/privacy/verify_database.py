@@ -15,7 +15,8 @@ import polars as pl
 import polars.selectors as cs
 import pyarrow as pa
 
-_TOO_WIDE = (pl.Int128, pl.UInt128)
+# Too wide for it, or not to be compared where they lie in Arrow's memory.
+_AS_TEXT = (pl.Int128, pl.UInt128, pl.Time)
 
 
 class VerificationError(ValueError):
@@ -45,10 +46,13 @@ def renamed(frame: pl.DataFrame, **groups: Sequence[str]) -> pa.Table:
 
 def handed_over(frame: pl.DataFrame) -> pa.Table:
     """The frame as DuckDB takes it: with one zero, for 0.0 and -0.0 are equal but not as text; numbers that are too
-    narrow for it wider, and those that are too wide as text, because a query only asks whether they are equal."""
-    known = frame.with_columns(cs.by_dtype(pl.Float16).cast(pl.Float32), cs.by_dtype(_TOO_WIDE).cast(pl.String))
-    zeros = cs.float() == 0
-    return known.with_columns(pl.when(zeros).then(0.0).otherwise(cs.float()).name.keep()).to_arrow()
+    narrow for it wider, and what it cannot take as text, because a query only asks whether they are equal."""
+    known = frame.with_columns(cs.by_dtype(pl.Float16).cast(pl.Float32), cs.by_dtype(_AS_TEXT).cast(pl.String))
+    return with_one_zero(known).to_arrow()
+
+
+def with_one_zero(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.when(cs.float() == 0).then(0.0).otherwise(cs.float()).name.keep())
 
 
 def keys(width: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from merajut_assets.privacy.verify_database import VerificationError, first_row, handed_over, keys, run
+from merajut_assets.privacy.verify_database import VerificationError, first_row, handed_over, keys, run, with_one_zero
 
 
 def judge_distribution(
@@ -142,27 +142,41 @@ def ranks_of(
     if any(column.null_count() for column in columns):
         raise VerificationError(f"column {name!r} holds nulls, which have no rank; t_ordered cannot be measured")
     held = pl.concat(columns).unique()
-    if order is None:
-        ranked = held.sort()
-    else:
-        try:
-            ranked = pl.Series(name, list(order), strict=False).cast(held.dtype, strict=False)
-        except pl.exceptions.PolarsError:
-            ranked = pl.Series(name, [], dtype=held.dtype)
-        if ranked.null_count() or ranked.is_duplicated().any():
-            raise VerificationError(f"the order of column {name!r} names a value twice, or one of another type")
-        if not held.is_in(ranked.implode()).all():
-            raise VerificationError(f"the order of column {name!r} does not name all of its values")
+    ranked = held.sort() if order is None else _listed(held, name, order)
     return pl.DataFrame({"value": ranked, "rank": pl.int_range(1, len(ranked) + 1, eager=True)})
 
 
-def hierarchical_distance(database: duckdb.DuckDBPyConnection, name: str, hierarchy: pl.DataFrame) -> float:
-    """Largest earth mover's distance over a tree.
+def _listed(held: pl.Series, name: str, order: Sequence[Any]) -> pl.Series:
+    """The values in their order, as many as are listed; null for one that is not `held` and has no text of its type."""
+    texts = pl.Series("text", [str(value) for value in order], dtype=pl.String)
+    try:
+        ranked = pl.Series(name, list(order), strict=False).cast(held.dtype, strict=False)
+    except pl.exceptions.PolarsError:
+        ranked = pl.Series(name, [], dtype=held.dtype)
+    if len(ranked) < len(texts) or ranked.null_count():
+        values = pl.DataFrame([_text_of(held, "text", name), held.alias("value")])
+        ranked = texts.to_frame().join(values, on="text", how="left", maintain_order="left").get_column("value")
+    if texts.is_duplicated().any() or ranked.drop_nulls().is_duplicated().any():
+        raise VerificationError(f"the order of column {name!r} names a value twice")
+    if not held.is_in(ranked.implode()).all():
+        raise VerificationError(f"the order of column {name!r} does not name all of its values, or not as its type")
+    return ranked
 
-    Moving costs the level at which two values meet, so that what must be moved across the nodes of one
-    level is paid once for each level: the distance is the mean of the total variation distances at the
-    levels below the root.
-    """
+
+def _text_of(values: pl.Series, name: str, column: str) -> pl.Series:
+    try:
+        return values.cast(pl.String).alias(name)
+    except pl.exceptions.PolarsError:
+        raise VerificationError(
+            f"column {column!r} has type {values.dtype.base_type()}, whose values are not written as text, and its "
+            "order or hierarchy is of texts"
+        ) from None
+
+
+def tree_of(frame: pl.DataFrame, reference: pl.DataFrame | None, name: str, hierarchy: pl.DataFrame) -> pl.DataFrame:
+    """Each value of a column, `held`, with its nodes `level_0`, `level_1`, …. Every value must have some.
+
+    Values are found by their text, which is Polars', as in the files: DuckDB writes floats and moments otherwise."""
     levels = hierarchy.width - 1
     if levels < 1 or hierarchy.height == 0 or hierarchy.to_series(levels).n_unique() != 1:
         raise VerificationError(f"the hierarchy of column {name!r} does not end in one root")
@@ -171,15 +185,26 @@ def hierarchical_distance(database: duckdb.DuckDBPyConnection, name: str, hierar
     )
     if tree.get_column("level_0").is_duplicated().any():
         raise VerificationError(f"the hierarchy of column {name!r} lists a value twice")
-    database.register("tree", tree.to_arrow())
+    columns = [part.get_column(name) for part in (frame, reference) if part is not None]
+    held = with_one_zero(pl.concat(columns).alias("held").to_frame()).to_series().unique().drop_nulls()
+    nodes = pl.DataFrame([held, _text_of(held, "level_0", name)])
+    joined = nodes.join(tree, on="level_0", how="left", maintain_order="left")
+    if joined.height and joined.get_column(f"level_{levels}").null_count():
+        raise VerificationError(f"the hierarchy of column {name!r} does not hold all of its values")
+    return joined
+
+
+def hierarchical_distance(database: duckdb.DuckDBPyConnection, tree: pl.DataFrame) -> float:
+    """Largest earth mover's distance over a tree (see `tree_of`).
+
+    Moving costs the level at which two values meet, so that what must be moved across the nodes of one
+    level is paid once for each level: the distance is the mean of the total variation distances at the
+    levels below the root.
+    """
+    levels = tree.width - 2
+    database.register("tree", handed_over(tree))
     rows = rows_of_whole(database)
-    joined = "LEFT JOIN tree ON CAST(value AS VARCHAR) = level_0"
-    for table in ("whole", "cell"):
-        missing = first_row(
-            database, f"SELECT count(*) FROM {table} {joined} WHERE value IS NOT NULL AND level_0 IS NULL"
-        )
-        if missing[0]:
-            raise VerificationError(f"the hierarchy of column {name!r} does not hold all of its values")
+    joined = "LEFT JOIN tree ON value = held"
     parts = " UNION ALL ".join(
         f"""SELECT class, size, greatest(0, n * {rows} - coalesce(total, 0) * size) AS moved
         FROM (SELECT class, size, level_{level} AS node, sum(n)::HUGEINT AS n FROM cell {joined} GROUP BY ALL) AS held
