@@ -20,7 +20,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -374,9 +374,9 @@ class Lake:
         delta = self._open(table)
         return None if delta is None else delta.version()
 
-    def schema(self, table: str) -> dict[str, pl.DataType]:
-        """Column types of the current version."""
-        return dict(_polars_schema(self._existing(table)))
+    def schema(self, table: str, *, version: int | None = None) -> dict[str, pl.DataType]:
+        """Column types of a version, the current one by default."""
+        return dict(_polars_schema(self._existing(table, version)))
 
     def rows(self, table: str, *, version: int | None = None) -> int:
         """How many rows a version has, from the log alone."""
@@ -456,13 +456,15 @@ class Lake:
         *,
         partition: Mapping[str, str] | None = None,
         expected_version: int | None = None,
+        may_gain_columns: bool = False,
         facts: Mapping[str, Fact] | None = None,
     ) -> int:
         """Replace a table, or one partition of it, by `frame`; returns the new version.
 
         With `expected_version` (NO_TABLE for a table that must not exist yet), a table that was changed
         since is left alone: StaleVersionError. A frame of another schema replaces the schema when it
-        replaces all rows, and is refused (TableSchemaError) when other partitions would keep the old one.
+        replaces all rows, and is refused (TableSchemaError) when other partitions would keep the old one; but
+        for new columns with `may_gain_columns`, which are null in the rows of other partitions then.
         """
         check_facts(facts or {}, table)
         values = _checked_partition(table, partition)
@@ -475,12 +477,35 @@ class Lake:
             files = [] if delta is None else _files(delta)
             kept = [file for file in files if values and file.partition != values]
             if delta is not None and kept:
-                _check_schema(table, _polars_schema(delta), schema)
+                _check_schema(table, _polars_schema(delta), schema, may_gain_columns=may_gain_columns)
             added = [self._write_data(table, data, values)] if data.height else []
             if delta is None or not kept:
                 return self._commit(table, delta, added, None, schema, list(values), facts)
+            known = _polars_schema(delta)
+            if not set(schema) <= set(known):
+                gained = pl.Schema({**known, **schema})
+                return self._commit(table, delta, added, None, gained, list(values), facts, replaced=values)
             removed = [file for file in files if file.partition == values]
-            return self._commit(table, delta, added, removed, _polars_schema(delta), list(values), facts)
+            return self._commit(table, delta, added, removed, known, list(values), facts)
+
+    def check_columns(
+        self,
+        table: str,
+        schema: Mapping[str, pl.DataType],
+        *,
+        partition: Mapping[str, str],
+        may_gain_columns: bool = False,
+    ) -> None:
+        """Refuse as `overwrite` would a frame of this schema in a partition, before there is one: TableSchemaError."""
+        delta = self._open(table)
+        if delta is None:
+            return
+        values = _checked_partition(table, partition)
+        _check_partitioning(table, delta, values)
+        if any(file.partition != values for file in _files(delta)):
+            stored = _storable(pl.DataFrame(schema=schema), table).schema
+            wanted = pl.Schema({**stored, **dict.fromkeys(values, pl.String())})
+            _check_schema(table, _polars_schema(delta), wanted, may_gain_columns=may_gain_columns)
 
     def merge(
         self,
@@ -542,26 +567,49 @@ class Lake:
 
         The old files stay readable through older versions until `vacuum` destroys their keys.
         """
+        return self._rewrite_where(table, predicate, lambda rows, found: rows.filter(~found), facts)
+
+    def clear_where(
+        self, table: str, column: str, predicate: pl.Expr, *, facts: Mapping[str, Fact] | None = None
+    ) -> int:
+        """Make `column` null in the rows for which `predicate` is true; returns how many. Else as `delete_where`."""
+        return self._rewrite_where(
+            table, predicate, lambda rows, found: rows.with_columns(rows[column].set(found, None)), facts
+        )
+
+    def _rewrite_where(
+        self,
+        table: str,
+        predicate: pl.Expr,
+        change: Callable[[pl.DataFrame, pl.Series], pl.DataFrame],
+        facts: Mapping[str, Fact] | None,
+    ) -> int:
+        """Rewrite the files with rows for which `predicate` is true. `change` gets the rows of one, and which they
+        are. Whatever the key and the layout of the table are."""
         check_facts(facts or {}, table)
         with self._locked(table):
             delta = self._existing(table)
             schema = _polars_schema(delta)
-            deleted = 0
+            absent = sorted(set(predicate.meta.root_names()) - set(schema))
+            if absent:
+                raise TableSchemaError(f"{table} has no column {', '.join(absent)}")
+            changed = 0
             added: list[AddAction] = []
             removed: list[_DataFile] = []
             for file in _files(delta):
                 rows = self._read_files(table, [file], schema)
-                kept = rows.filter(~predicate.fill_null(False))
-                if kept.height == rows.height:
+                found = rows.select(found=predicate.fill_null(False) & pl.repeat(True, pl.len())).to_series()
+                if not found.any():
                     continue
-                deleted += rows.height - kept.height
+                changed += int(found.sum())
                 removed.append(file)
-                if kept.height:
+                left = change(rows, found)
+                if left.height:
                     prefix = "part" if file.bucket is None else "bucket-{}-{}".format(*file.bucket)
-                    added.append(self._write_data(table, kept.drop(list(file.partition)), file.partition, prefix))
-            if deleted:
+                    added.append(self._write_data(table, left.drop(list(file.partition)), file.partition, prefix))
+            if changed:
                 self._commit(table, delta, added, removed, schema, delta.metadata().partition_columns, facts)
-            return deleted
+            return changed
 
     def restore(self, table: str, version: int) -> int:
         """Make an older version the current one, as a new version, which is returned.
@@ -658,8 +706,10 @@ class Lake:
         schema: pl.Schema,
         partition_by: Sequence[str],
         facts: Mapping[str, Fact] | None,
+        replaced: Mapping[str, str] | None = None,
     ) -> int:
-        """Commit on top of the version that was read, or not at all; `removed` None replaces everything."""
+        """Commit on top of the version that was read, or not at all. `removed` None replaces everything, or the
+        partition `replaced`, and the schema with it: Delta changes that in an overwrite only."""
         delta_schema = Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow().schema)
         # No retries: another committer would mean that what was read is no longer what is there.
         properties = CommitProperties(
@@ -679,7 +729,12 @@ class Lake:
         mode = "overwrite" if removed is None else "append"
         try:
             delta.create_write_transaction(
-                [*added, *gone], mode, delta_schema, partitions, commit_properties=properties
+                [*added, *gone],
+                mode,
+                delta_schema,
+                partitions,
+                [(name, "=", value) for name, value in replaced.items()] if replaced else None,
+                commit_properties=properties,
             )
         except DeltaError:
             raise StaleVersionError(
@@ -779,10 +834,10 @@ def _polars_schema(delta: DeltaTable) -> pl.Schema:
     return frame.schema
 
 
-def _check_schema(table: str, old: pl.Schema, new: pl.Schema) -> None:
-    """Same columns and types, in any order."""
+def _check_schema(table: str, old: pl.Schema, new: pl.Schema, *, may_gain_columns: bool = False) -> None:
+    """Same columns and types, in any order; or more of them."""
     missing = sorted(set(old) - set(new))
-    extra = sorted(set(new) - set(old))
+    extra = [] if may_gain_columns else sorted(set(new) - set(old))
     retyped = sorted(name for name in set(old) & set(new) if old[name] != new[name])
     if missing or extra or retyped:
         changes = [
@@ -791,7 +846,8 @@ def _check_schema(table: str, old: pl.Schema, new: pl.Schema) -> None:
             if names
         ]
         raise TableSchemaError(
-            f"the columns of {table} changed ({'; '.join(changes)}); replace the whole table by a full overwrite"
+            f"the columns of {table} changed ({'; '.join(changes)}), and rows that are kept in it have the old ones; "
+            "put them back in its contract, or declare the table under a new name"
         )
 
 

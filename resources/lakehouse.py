@@ -13,6 +13,7 @@ import polars as pl
 from dagster import ConfigurableResource
 from pydantic import Field
 
+from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import SourceFormat, Subject, System
 from merajut_assets.sources.reader import Location
 from resources.audit import AuditLog
@@ -21,6 +22,7 @@ from resources.ledger import PrivacyLedger, StoredDraw
 from resources.publication import Publisher
 from resources.releases import ReleaseManifest, ReleaseRegister
 from resources.settings import REPOSITORY, Settings
+from resources.shapes import in_shape, refuse_unfit
 from resources.vault import FileKeyDestroyed, KeyVault
 from resources.warehouse import Warehouse
 
@@ -138,13 +140,24 @@ class Lakehouse(ConfigurableResource["Lakehouse"]):
 
         Erasure rewrites the table and destroys the keys of the older files, so that no version
         that can still be read holds an erased person. When that took the pinned version, the
-        newest one stands in for it. `reader`: the asset that reads."""
+        newest one stands in for it. `reader`: the asset that reads.
+
+        Columns that the entity's contract gained since the release was pinned are null. Raises TableSchemaError when
+        they may not be, or have another type."""
         table, purpose = f"conformed/{entity}", f"release {release}"
         try:
             pinned = self.release_manifest(release).version(entity)
-            return self.read(table, version=pinned, reader=reader, purpose=purpose)
+            rows = self.read(table, version=pinned, reader=reader, purpose=purpose)
         except FileKeyDestroyed:
-            return self.read(table, reader=reader, purpose=purpose)
+            rows = self.read(table, reader=reader, purpose=purpose)
+        contract = registry.entity(entity)
+        refuse_unfit(
+            rows.schema,
+            contract,
+            f"{table} as release {release} has pinned it",
+            "make a newer release, or declare the column as before, or as one that may be empty",
+        )
+        return in_shape(rows, contract)
 
     def stored_draws(self) -> list[StoredDraw]:
         """Every draw of a statistic that the lake has stored, with its charge as far as the history goes back."""

@@ -35,7 +35,6 @@ from merajut_assets.compliance.subjects import (
     tables_about,
     token_columns,
 )
-from merajut_assets.conformed.build import BUCKETS_OF_PERSONAL_TABLES
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
@@ -44,9 +43,11 @@ from merajut_assets.protected import contributors
 from merajut_assets.protected import release as protected_release
 from merajut_assets.protected.memory import name_key
 from merajut_assets.protected.pipeline import subject_column
+from resources.facts import Fact
 from resources.lakehouse import Lakehouse
 from resources.locks import exclusive
 from resources.publication import PUBLISHED, PublicationReplaced
+from resources.shapes import retyped
 
 ERASURE = "erasure"  # the fact by which commits of an erasure are known
 _HASH_KEY = "compliance/erasure"
@@ -170,30 +171,22 @@ def _without_originals(
 
 def _rewrite_conformed(lakehouse: Lakehouse, subject: Subject, tokens: pl.Series, fact: str) -> list[str]:
     """Remove the rows about the person, and the person's token from rows that stay; returns the tables."""
-    tables = []
-    for column in token_columns(subject):
-        if lakehouse.lake.version(column.table) is None:
-            continue
+    columns = token_columns(lakehouse, subject)
+    for column in columns:
         named = pl.col(column.column).is_in(tokens.implode())
-        if not column.is_about or column.is_outlived:
-            _clear_references(lakehouse, column, named & ~column.goes, fact)
-        if column.is_about:
-            lakehouse.lake.delete_where(column.table, named & column.goes, facts={ERASURE: fact})
-        tables.append(column.table)
-    return list(dict.fromkeys(tables))
+        lakehouse.lake.delete_where(column.table, named & column.goes, facts={ERASURE: fact})
+        _clear_references(lakehouse, column, named, fact)
+    return list(dict.fromkeys(column.table for column in columns))
 
 
 def _clear_references(lakehouse: Lakehouse, column: TokenColumn, named: pl.Expr, fact: str) -> None:
-    rows = lakehouse.read(column.table, filter=named, reader=ERASURE, purpose="references to the erased")
-    if rows.height:
-        lakehouse.lake.merge(
-            column.table,
-            rows.with_columns(pl.lit(None, dtype=pl.String).alias(column.column)),
-            key=list(column.entity.key),
-            order_by="modified_at",
-            buckets=BUCKETS_OF_PERSONAL_TABLES,
-            facts={ERASURE: fact, "references": rows.height},
-        )
+    """Take the person's token out of the rows that stay."""
+    references = lakehouse.read(
+        column.table, columns=[column.column], filter=named, reader=ERASURE, purpose="references to the erased"
+    ).height
+    if references:
+        facts: dict[str, Fact] = {ERASURE: fact, "references": references}
+        lakehouse.lake.clear_where(column.table, column.column, named, facts=facts)
 
 
 def _without_published(
@@ -254,16 +247,16 @@ def _trace(lakehouse: Lakehouse, policy: StakeholderPolicy, contract: TableContr
     if lakehouse.lake.version(table) is None:
         return _Trace(policy.stakeholder, frozenset(), frozenset(), {})
     stored = frozenset(partition[protected_release.RELEASE] for partition in lakehouse.lake.partitions(table))
-    subject = subject_column(contract)
+    columns = _pseudonym_columns(lakehouse, contract)
     held = set()
     for release in stored:
-        of_person = pl.col(subject).is_in(_pseudonyms(lakehouse, contract, policy, release, tokens).implode())
+        of_person = pl.col(columns).is_in(_pseudonyms(lakehouse, contract, policy, release, tokens).implode())
         partition = {protected_release.RELEASE: release}
         found = lakehouse.read(
             table,
             partition=partition,
-            columns=[subject],
-            filter=of_person,
+            columns=columns,
+            filter=pl.any_horizontal(of_person),
             reader=ERASURE,
             purpose="releases that hold the erased",
         )
@@ -339,6 +332,14 @@ def _pseudonyms(
     return pseudonyms(tokens, key)
 
 
+def _pseudonym_columns(lakehouse: Lakehouse, contract: TableContract) -> list[str]:
+    """The stored columns of a dataset in which a pseudonym may be: the declared one, or any text of a table that was
+    written when it had another name."""
+    schema = lakehouse.lake.schema(protected_release.table_of(contract))
+    subject = subject_column(contract)
+    return [subject] if subject in schema else [name for name, dtype in schema.items() if dtype == pl.String]
+
+
 def _rewrite_release(
     lakehouse: Lakehouse,
     contract: TableContract,
@@ -350,20 +351,22 @@ def _rewrite_release(
     dataset = policy.microdata[contract.name]
     table = protected_release.table_of(contract)
     stored = protected_release.read_release(lakehouse, contract, release, ERASURE)
-    subject = subject_column(contract)
+    columns = [name for name in lakehouse.lake.schema(table) if name != protected_release.RELEASE]
+    names = [name for name in _pseudonym_columns(lakehouse, contract) if name in columns]
+    is_erased = pl.any_horizontal(pl.col(names).is_in(erased.implode()))
     # With whoever shared a class with them: were it one row alone that is missing from the next publication,
     # whoever kept the last one would know whose it was.
-    is_touched = pl.col(subject).is_in(erased.implode()).any().over(dataset.privacy.class_columns)
-    kept = stored.filter(~is_touched)
+    kept = stored.filter(~is_erased.any().over(dataset.privacy.class_columns))
     if kept.height == stored.height:
         return
-    if not protected_release.examine_rows(lakehouse, contract, policy, release, kept).is_safe:
+    is_comparable = not retyped(stored.schema, contract)
+    if not (is_comparable and protected_release.examine_rows(lakehouse, contract, policy, release, kept).is_safe):
         # What cannot be shown safe does not stay, and is not made anew either.
         kept = kept.clear()
-    # No fact names the release as such: the commit is a rewrite, after which the release is measured again.
-    lakehouse.lake.overwrite(
-        table, kept, partition={protected_release.RELEASE: release}, facts={ERASURE: fact, "of_release": release}
-    )
+    # No fact names the release as such: the commit is a rewrite, after which the release is measured again. It has the
+    # columns that the table had: an erasure is no release under today's contract.
+    partition, facts = {protected_release.RELEASE: release}, {ERASURE: fact, "of_release": release}
+    lakehouse.lake.overwrite(table, kept.select(columns), partition=partition, facts=facts)
 
 
 __all__ = ["ERASURE", "Certificate", "ErasureReason", "erase"]

@@ -144,18 +144,16 @@ def rows_of_erased(lakehouse: Lakehouse) -> dict[str, int]:
         erased = erased_tokens(lakehouse, subject)
         if erased.is_empty():
             continue
-        for column in token_columns(subject):
-            if lakehouse.lake.version(column.table) is not None:
-                named = pl.col(column.column).is_in(erased.implode())
-                rows = lakehouse.read(
-                    column.table,
-                    columns=[column.column],
-                    filter=named,
-                    reader="compliance/erasure_register",
-                    purpose="rows of erased people",
-                )
-                if rows.height:
-                    found[column.table] = found.get(column.table, 0) + rows.height
+        for column in token_columns(lakehouse, subject):
+            rows = lakehouse.read(
+                column.table,
+                columns=[column.column],
+                filter=pl.col(column.column).is_in(erased.implode()),
+                reader="compliance/erasure_register",
+                purpose="rows of erased people",
+            )
+            if rows.height:
+                found[column.table] = found.get(column.table, 0) + rows.height
     return found
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from merajut_assets.compliance.subjects import TokenColumn, erased_tokens, token_columns
+from merajut_assets.compliance.subjects import TokenColumn, erased_tokens, token_columns_of
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.privacy.consent import restricts
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
 from resources.lakehouse import Lakehouse
+from resources.shapes import in_shape, refuse_unfit
 
 LAYER = "conformed"
 READER = "restore"
@@ -41,16 +42,17 @@ class Restored:
 def restore(lakehouse: Lakehouse, table: str, version: int) -> Restored:
     """Make the rows of an older version of `conformed/<entity>` the current ones, in one commit.
 
-    Raises RestoreRefused for another layer or an unknown entity, TableNotFound for a version that never was,
-    FileKeyDestroyed for one whose files were vacuumed, and StaleVersionError when the table changed meanwhile.
+    Columns that the contract gained since are null in them. Raises RestoreRefused for another layer or an unknown
+    entity, TableNotFound for a version that never was, FileKeyDestroyed for one whose files were vacuumed,
+    TableSchemaError for one that does not fit the contract, and StaleVersionError when the table changed meanwhile.
     """
     entity = _entity(table)
     current = lakehouse.lake.version(table)
-    old = lakehouse.read(table, version=version, reader=READER, purpose="the older version")
+    old = _fitting(lakehouse.read(table, version=version, reader=READER, purpose="the older version"), entity, version)
     kept, erased = _without_erased(lakehouse, entity, old)
     decisions = 0
     if entity.name == CONSENT_ENTITY:
-        present = lakehouse.read(table, reader=READER, purpose="decisions made since")
+        present = _fitting(lakehouse.read(table, reader=READER, purpose="decisions made since"), entity, current)
         newer, _ = _without_erased(lakehouse, entity, present)
         kept, decisions = keep_decisions(kept, newer)
     restored = lakehouse.lake.overwrite(
@@ -60,6 +62,13 @@ def restore(lakehouse: Lakehouse, table: str, version: int) -> Restored:
         "restore", table=table, from_version=version, version=restored, rows=kept.height, erased=erased
     )
     return Restored(table, version, restored, kept.height, erased, decisions)
+
+
+def _fitting(rows: pl.DataFrame, entity: TableContract, version: int | None) -> pl.DataFrame:
+    """A version's rows in the columns that the contract declares now."""
+    which = f"{'/'.join(entity.asset_key)}, version {version}"
+    refuse_unfit(rows.schema, entity, which, "choose a newer version, or let `merajut run` build the table from raw")
+    return in_shape(rows, entity).select(column.name for column in entity.columns)
 
 
 def _entity(table: str) -> TableContract:
@@ -76,10 +85,9 @@ def _entity(table: str) -> TableContract:
 def _without_erased(lakehouse: Lakehouse, entity: TableContract, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     kept, touched = rows, 0
     for subject in Subject:
-        for column in token_columns(subject):
-            if column.entity.name == entity.name:
-                kept, found = _apply(kept, column, erased_tokens(lakehouse, subject))
-                touched += found
+        for column in token_columns_of("/".join(entity.asset_key), rows.columns, subject):
+            kept, found = _apply(kept, column, erased_tokens(lakehouse, subject))
+            touched += found
     return kept, touched
 
 

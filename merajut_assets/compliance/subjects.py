@@ -6,7 +6,7 @@ belong here: erasing them (`erasure`) or taking an older table back (`restoring`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -24,6 +24,7 @@ from resources.vault import FileKeyDestroyed
 
 NIK_TOKEN = "nik_token"
 _COUNT = "impact"  # who reads, for the audit log
+_LAYER = "conformed"
 
 
 class UnknownSubject(ValueError):
@@ -32,27 +33,13 @@ class UnknownSubject(ValueError):
 
 @dataclass(frozen=True)
 class TokenColumn:
-    """A column of a conformed entity that holds tokens of a kind of person.
+    """A column of a stored conformed table that may hold tokens of a kind of person.
 
-    `is_about`: the row is about that person, in at least one source table; else it only refers to
-    them, as an employee's row does to a manager. `is_outlived`: of rows about them, decisions that restrict
-    stay when they are erased."""
+    `goes`: whether a row that names an erased person goes with them; else it stays without the name."""
 
-    entity: TableContract
+    table: str
     column: str
-    is_about: bool
-    is_outlived: bool = False
-
-    @property
-    def table(self) -> str:
-        return f"conformed/{self.entity.name}"
-
-    @property
-    def goes(self) -> pl.Expr:
-        """Whether a row that names an erased person goes with them; else it stays without the name."""
-        if not self.is_about:
-            return pl.lit(False)
-        return ~restricts() if self.is_outlived else pl.lit(True)
+    goes: pl.Expr
 
 
 def tables_about(subject: Subject, system: str) -> list[tuple[TableContract, str]]:
@@ -93,9 +80,11 @@ def linked_ids(lakehouse: Lakehouse, subject: Subject, system: str, source_id: s
         for frame in _versions(lakehouse, table, column)
     )
     if not is_known and not lakehouse.vault.destroyed(subject, [wanted]):
+        before = [table.identifier for table, column in tables if _lacks(lakehouse, table, column)]
+        land_again = f"; {', '.join(before)} was landed before its contract had that id: `merajut run` lands it again"
         raise UnknownSubject(
             f"no {subject} with that id was landed from system {system}; check id, kind and system "
-            f"(see `merajut status` for what was landed)"
+            f"(see `merajut status` for what was landed){land_again if before else ''}"
         )
     linked = {wanted}
     if subject is Subject.CHILD and system == CHILDREN.split(".")[0]:
@@ -125,6 +114,11 @@ def _versions(lakehouse: Lakehouse, table: TableContract, *columns: str) -> Iter
             continue
 
 
+def _lacks(lakehouse: Lakehouse, table: TableContract, column: str) -> bool:
+    """Whether what was landed last lacks a column."""
+    return lakehouse.lake.latest_raw(table.system, table.name) is not None and _newest(lakehouse, table, column) is None
+
+
 def subject_tokens(lakehouse: Lakehouse, subject: Subject, ids: list[str]) -> pl.Series:
     """The tokens under which conformed knows these source ids."""
     return tokens(pl.Series("token", ids, dtype=pl.String), lakehouse.token_key(subject))
@@ -133,16 +127,16 @@ def subject_tokens(lakehouse: Lakehouse, subject: Subject, ids: list[str]) -> pl
 def people_in(lakehouse: Lakehouse, tables: Iterable[TableContract]) -> dict[Subject, int | None]:
     """How many people raw tables have rows of, as they were landed last, whatever was refused of them later; each is
     counted once over all tables, and so is a child of several registrations. None for a kind of people of whom nothing
-    was landed yet. Reads ids and NIK tokens, and nobody's row."""
+    was landed yet that has their id: their column may have been declared since. Reads ids and NIK tokens, and nobody's
+    row."""
     people: dict[Subject, set[str] | None] = {}
     tables = list(tables)
     linked = _one_id_of_each_child(lakehouse) if any(Subject.CHILD in table.subject_columns for table in tables) else {}
     for table in tables:
-        version = lakehouse.lake.latest_raw(table.system, table.name)
         for subject, column in table.subject_columns.items():
             people.setdefault(subject, None)
-            if version is not None:
-                rows = lakehouse.read_raw(version, columns=[column], reader=_COUNT, purpose="number of people")
+            rows = _newest(lakehouse, table, column)
+            if rows is not None:
                 ids = landing.subject_ids(rows, table, column)
                 if subject is Subject.CHILD:
                     ids = ids.replace(linked)
@@ -153,12 +147,22 @@ def people_in(lakehouse: Lakehouse, tables: Iterable[TableContract]) -> dict[Sub
 def _one_id_of_each_child(lakehouse: Lakehouse) -> dict[str, str]:
     """By the id of every registration that of the one which stands for the child, as conformed links them."""
     children = registry.raw_table(*CHILDREN.split("."))
-    version = lakehouse.lake.latest_raw(children.system, children.name)
-    if version is None:
+    rows = _newest(lakehouse, children, "child_id", NIK_TOKEN)
+    if rows is None:
         return {}
-    rows = lakehouse.read_raw(version, columns=["child_id", NIK_TOKEN], reader=_COUNT, purpose="number of people")
     links = child_links(rows)
     return {f"{children.system}:{child}": f"{children.system}:{linked}" for child, linked in links.iter_rows()}
+
+
+def _newest(lakehouse: Lakehouse, table: TableContract, *columns: str) -> pl.DataFrame | None:
+    """These columns of what was landed last; None without it, or when it lacks one of them."""
+    version = lakehouse.lake.latest_raw(table.system, table.name)
+    if version is None:
+        return None
+    try:
+        return lakehouse.read_raw(version, columns=columns, reader=_COUNT, purpose="number of people")
+    except TableSchemaError:
+        return None
 
 
 def erased_ids(lakehouse: Lakehouse, subject: Subject) -> set[str]:
@@ -178,14 +182,38 @@ def erased_tokens(lakehouse: Lakehouse, subject: Subject) -> pl.Series:
     return subject_tokens(lakehouse, subject, sorted(erased_ids(lakehouse, subject)))
 
 
-def token_columns(subject: Subject) -> list[TokenColumn]:
-    """Every column of conformed that may hold a token of this kind of person."""
-    return [
-        TokenColumn(entity, column.name, any(about), _is_outlived(subject, column.sources))
-        for entity in registry.tables("conformed").values()
-        for column in entity.columns
-        if column.name.endswith("_token") and (about := _is_about(subject, column.sources))
-    ]
+def token_columns(lakehouse: Lakehouse, subject: Subject) -> list[TokenColumn]:
+    """Every stored column of conformed that may hold a token of this kind of person, whatever the contract was under
+    which it was written."""
+    lake = lakehouse.lake
+    return [column for table in lake.tables(_LAYER) for column in token_columns_of(table, lake.schema(table), subject)]
+
+
+def token_columns_of(table: str, columns: Collection[str], subject: Subject) -> list[TokenColumn]:
+    """Those of the `columns` of a conformed table that may hold a token of this kind of person.
+
+    The contract tells whether a row is about somebody, or only refers to them, as an employee's row does to a
+    manager. Of a column that it has no longer nobody can tell any more: the row goes, and comes back with the next
+    build where its source still has it."""
+    entity = registry.tables(_LAYER).get(table.removeprefix(f"{_LAYER}/"))
+    declared = {} if entity is None else {column.name: column.sources for column in entity.columns}
+    found = []
+    for name in sorted(name for name in columns if name.endswith("_token")):
+        if name not in declared:
+            found.append(TokenColumn(table, name, pl.lit(True)))
+        elif about := _is_about(subject, declared[name]):
+            found.append(TokenColumn(table, name, _goes(subject, declared[name], columns, is_about=any(about))))
+    return found
+
+
+def _goes(subject: Subject, sources: tuple[str, ...], columns: Collection[str], *, is_about: bool) -> pl.Expr:
+    """`TokenColumn.goes` for a declared column. Of rows about somebody, decisions that restrict outlive them."""
+    if not is_about:
+        return pl.lit(False)
+    if not _is_outlived(subject, sources):
+        return pl.lit(True)
+    # Without the columns that tell, every decision stays: a withdrawal must not be taken for none.
+    return ~restricts() if set(restricts().meta.root_names()) <= set(columns) else pl.lit(False)
 
 
 def _is_about(subject: Subject, sources: tuple[str, ...]) -> list[bool]:
@@ -214,4 +242,5 @@ __all__ = [
     "subject_tokens",
     "tables_about",
     "token_columns",
+    "token_columns_of",
 ]

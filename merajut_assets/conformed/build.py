@@ -36,6 +36,7 @@ from merajut_assets.sources import crosswalk
 from resources.encryption import digest, encrypt_rows, rows_as_json, tokens
 from resources.lakehouse import Lakehouse
 from resources.locks import write_atomically
+from resources.shapes import in_shape, refuse_unfit
 
 QUARANTINE_COLUMNS = ("entity", "source_table", "data_origin", "failed_rules", "source_ids", "row_hash", "row")
 BUCKETS_OF_PERSONAL_TABLES = 8
@@ -400,11 +401,11 @@ def _store(lakehouse: Lakehouse, entity: TableContract, passed: pl.DataFrame) ->
         lost = known.join(passed, on=key, how="anti")
         can_stay = set(gone.meta.root_names()) <= set(lost.columns)
         staying = lost.filter(~gone.fill_null(False)) if can_stay else lost.clear()
-        shared = pl.Schema({name: dtype for name, dtype in passed.schema.items() if name in staying.columns})
-        whole = pl.concat(
-            [passed, staying.select(pl.col(name).cast(dtype, strict=False) for name, dtype in shared.items())],
-            how="diagonal",
-        )
+        whole = passed
+        if staying.height:
+            remedy = "declare the column as before, or as one that may be empty"
+            refuse_unfit(staying.schema, entity, f"{table}: {staying.height} rows that outlive their source", remedy)
+            whole = pl.concat([passed, in_shape(staying, entity).select(passed.columns)])
         return lakehouse.lake.overwrite(table, whole, facts=facts), lost.height - staying.height
     merged = lakehouse.lake.merge(
         table,

@@ -38,7 +38,9 @@ def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collect
     """The newest landed rows, for the asset `reader`. Personal columns of good rows are decrypted only when `needed`;
     refused rows are decrypted whole, because quarantine keeps them whole."""
     version = newest_version(lakehouse, contract)
-    stored = lakehouse.read_raw(version, reader=reader, purpose="build").with_columns(
+    landed = lakehouse.read_raw(version, reader=reader, purpose="build")
+    _refuse_outgrown(contract, landed.columns)
+    stored = landed.with_columns(
         pl.lit(datetime.fromisoformat(str(version.facts["source_time"])).replace(tzinfo=None)).alias("source_time")
     )
     if not contract.subjects:
@@ -54,6 +56,16 @@ def read_raw_rows(lakehouse: Lakehouse, contract: TableContract, needed: Collect
     if opened:
         _audit(lakehouse, contract, version, opened, reader)
     return RawRows(version, good.drop(landing.FAILED_RULES), refused, erased)
+
+
+def _refuse_outgrown(contract: TableContract, landed: Collection[str]) -> None:
+    """A landing is made anew whenever its contract changes: to take what it lacks for empty would be wrong."""
+    declared = [*(column.name for column in contract.plain_columns), *landing.flag_sources(contract)]
+    if missing := [name for name in declared if name not in landed]:
+        raise NotLanded(
+            f"{contract.identifier} was landed last before its contract declared {', '.join(missing)}; materialise "
+            f"raw/{contract.system}/{contract.name}, as `merajut run` does"
+        )
 
 
 def read_whole_rows(

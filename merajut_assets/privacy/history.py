@@ -159,6 +159,8 @@ def past_of(history: pl.DataFrame, subjects: pl.Series, least: Mapping[str, int]
         member = part.get_column("member").to_numpy()
         classes[member, number] = codes_of(part.get_column(CLASS))
         for name, minimum in least.items():
+            if part.get_column(name).null_count() == part.height:
+                continue  # the release did not show the column of anybody: there is nothing to learn from it
             codes = np.full(len(members), ABSENT, dtype=np.int64)
             codes[member] = codes_of(part.get_column(name))
             shown.append(Shown(name, number, codes, minimum))

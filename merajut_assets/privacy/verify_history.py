@@ -18,7 +18,11 @@ from merajut_assets.privacy.verify_database import VerificationError, first_row,
 
 
 def verify_history(
-    history: pl.DataFrame, sensitive: Sequence[str] = (), *, presence_known: bool = True
+    history: pl.DataFrame,
+    sensitive: Sequence[str] = (),
+    *,
+    presence_known: bool = True,
+    declared_later: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What `history` protects: a row per `release` and `subject`, with the `class` the subject was in and, as
     far as they are judged, its `sensitive` values or digests of them.
@@ -26,7 +30,8 @@ def verify_history(
     A subject's candidates are those who were in its class in every release that it is part of; with
     `presence_known` also absent from all others. Returns `releases`, `subjects`, `candidates` (the fewest of
     any subject; 0 without subjects) and `candidate_values` (per sensitive column the fewest different
-    non-null values that the candidates of any subject show in any release that it is part of).
+    non-null values that the candidates of any subject show in any release that it is part of). `declared_later`:
+    sensitive columns that not every release had; one that shows them of nobody is not judged by them.
     Raises VerificationError when a column is missing, or a subject is twice in one release.
     """
     require_columns(history, ["release", "subject", "class", *sensitive], "history")
@@ -64,10 +69,12 @@ def verify_history(
                 f"""WITH held AS (
                     SELECT DISTINCT way.way, shown.release, s{place} AS value
                     FROM shown JOIN path USING (subject) JOIN way USING (steps)),
+                told AS (SELECT DISTINCT release FROM held WHERE value IS NOT NULL OR NOT {name in declared_later}),
                 known AS (
                     SELECT candidate.way, release.release, count(DISTINCT held.value) AS n
                     FROM candidate
-                    JOIN (SELECT DISTINCT way, release FROM held) AS release ON release.way = candidate.way
+                    JOIN (SELECT DISTINCT way, release FROM held SEMI JOIN told USING (release)) AS release
+                        ON release.way = candidate.way
                     JOIN held ON held.way = candidate.other AND held.release = release.release
                     GROUP BY ALL)
                 SELECT coalesce(min(n), 0) FROM known""",

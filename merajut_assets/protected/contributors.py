@@ -22,12 +22,13 @@ from merajut_assets.contracts.base import Subject, TableContract
 from merajut_assets.policies.stakeholder import Aggregate, stakeholder_policies
 from merajut_assets.privacy.pseudonym import PSEUDONYM_BYTES, pseudonyms
 from merajut_assets.protected.summary import CONTRIBUTOR
-from resources.lake import Lake
+from resources.lake import Lake, TableSchemaError
 from resources.lakehouse import Lakehouse
 
 PUBLICATION = "publication"
 _LAYER = "contributors"
 _SEPARATOR = "."
+_NO_KEYS = ("figure", CONTRIBUTOR, "contribution", PUBLICATION)
 
 
 def contributors_table(contract: TableContract) -> str:
@@ -42,10 +43,20 @@ def contributor_key(lakehouse: Lakehouse, contract: TableContract) -> bytes:
 def published_contributions(lakehouse: Lakehouse, contract: TableContract) -> pl.DataFrame | None:
     """Who stood behind every published figure of the dataset, with the `publication`; None when there is none.
 
-    A publication is a release as it was built once; one that was built anew with other people is two."""
+    A publication is a release as it was built once; one that was built anew with other people is two.
+    Raises TableSchemaError when its cells have other keys than now: a cell could not be compared with what was
+    published of the very same people."""
     table = contributors_table(contract)
     if lakehouse.lake.version(table) is None:
         return None
+    known = lakehouse.lake.schema(table)
+    keys = {name: dtype for name, dtype in known.items() if name not in _NO_KEYS}
+    if keys != {name: contract.column(name).dtype for name in contract.key}:
+        raise TableSchemaError(
+            f"{table}: {contract.identifier} was published by {', '.join(keys)} and has the key "
+            f"{', '.join(contract.key)} now, so that its figures cannot be compared between releases; put the key back "
+            "as it was, or declare the dataset under a new name"
+        )
     return lakehouse.read(table, reader="/".join(contract.asset_key), purpose="comparison of releases")
 
 

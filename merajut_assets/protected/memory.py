@@ -62,7 +62,8 @@ def memory_of(lakehouse: Lakehouse, contract: TableContract, dataset: Microdata,
     empty = pl.DataFrame(
         schema=dict.fromkeys((RELEASE, SUBJECT, PARTITION, CLASS, *least_values(dataset.privacy)), pl.String)
     )
-    others = known.filter(pl.col(RELEASE) != release) if known.width else empty
+    # A sensitive column that was declared since was not shown in the earlier releases.
+    others = pl.concat([empty, known.filter(pl.col(RELEASE) != release)], how="diagonal") if known.width else empty
     return Memory(others, name_key(lakehouse, contract), _digest_key(lakehouse))
 
 
@@ -93,4 +94,8 @@ def together(known: pl.DataFrame, privacy: Policy) -> dict[str, Any]:
     it: `releases`, `candidates`, `candidate_values`."""
     if not known.width:
         return {"releases": 0, "subjects": 0, "candidates": 0, "candidate_values": {}}
-    return verify_history(known, list(least_values(privacy)), presence_known=privacy.presence == "known")
+    sensitive, is_presence_known = list(least_values(privacy)), privacy.presence == "known"
+    unknown = [name for name in sensitive if name not in known.columns]
+    shown = known.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in unknown)
+    # Which releases had a column is not remembered.
+    return verify_history(shown, sensitive, presence_known=is_presence_known, declared_later=sensitive)

@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +58,9 @@ from merajut_assets.protected.reference import (
     remembered_reference,
 )
 from resources.facts import Fact
-from resources.lake import Lake
+from resources.lake import Lake, TableSchemaError
 from resources.lakehouse import Lakehouse
+from resources.shapes import in_shape, refuse_unfit
 
 RELEASE = "release"
 # What every dataset's pseudonym is called where datasets are joined.
@@ -73,10 +74,11 @@ class ReleaseChanged(PrivacyRefused):
 @dataclass(frozen=True)
 class StoredRelease:
     """One partition of a stored table, and the facts it was committed with. `is_current`: nobody has
-    rewritten the table since."""
+    rewritten the table since. `columns`: those that the table had by then."""
 
     facts: dict[str, Any]
     is_current: bool
+    columns: Mapping[str, pl.DataType]
 
 
 def table_of(contract: TableContract) -> str:
@@ -90,18 +92,41 @@ def stored_release(lake: Lake, table: str, release: str) -> StoredRelease | None
     rewritten = False
     for commit in lake.history(table):
         if commit["facts"].get(RELEASE) == release:
-            return StoredRelease(commit["facts"], not rewritten)
+            return StoredRelease(commit["facts"], not rewritten, lake.schema(table, version=commit["version"]))
         # Commits that name no release are rewrites of the whole table: an erasure, or a restore.
         rewritten = rewritten or RELEASE not in commit["facts"]
-    return StoredRelease({}, False)
+    return StoredRelease({}, False, lake.schema(table))
 
 
 def read_release(lakehouse: Lakehouse, contract: TableContract, release: str, purpose: str) -> pl.DataFrame:
-    """The stored rows of a release, with all columns that are stored but the release itself. `purpose`: for the audit
-    log."""
+    """The stored rows of a release, with all columns that are stored but the release itself, and null in those that
+    are declared since. `purpose`: for the audit log."""
     table = table_of(contract)
     stored = lakehouse.read(table, partition={RELEASE: release}, reader=table, purpose=purpose)
-    return stored.drop(RELEASE, strict=False)
+    return in_shape(stored.drop(RELEASE, strict=False), contract)
+
+
+def store_release(
+    lake: Lake, contract: TableContract, release: str, rows: pl.DataFrame, facts: Mapping[str, Fact]
+) -> None:
+    """Store the rows of a release. Columns declared since earlier ones were made are null in those."""
+    lake.overwrite(table_of(contract), rows, partition={RELEASE: release}, may_gain_columns=True, facts=facts)
+
+
+def refuse_unstorable(lake: Lake, contract: TableContract, release: str) -> None:
+    """Refuse (TableSchemaError) when rows of the contract could not be stored beside the other releases: to be asked
+    before anything is booked, registered or remembered for them."""
+    schema = {column.name: column.dtype for column in contract.columns}
+    lake.check_columns(table_of(contract), schema, partition={RELEASE: release}, may_gain_columns=True)
+
+
+def refuse_unreadable(stored: StoredRelease, contract: TableContract, release: str) -> None:
+    """Refuse (TableSchemaError) when a stored release, which is not made anew, does not fit the contract."""
+    rows = f"{table_of(contract)}, release {release}"
+    remedy = "a release stays as it was made: put the columns back as they were, or make a newer release"
+    refuse_unfit(stored.columns, contract, rows, remedy)
+    if lost := sorted(set(stored.columns) - {RELEASE, *(column.name for column in contract.columns)}):
+        raise TableSchemaError(f"{rows}: stored with {', '.join(lost)}, which its contract has no longer; {remedy}")
 
 
 def is_child_level(contract: TableContract, policy: StakeholderPolicy) -> bool:
@@ -139,13 +164,12 @@ def _release_dataset(
     stored = stored_release(lakehouse.lake, table, release)
     if stored is not None and stored.is_current and digests.items() <= stored.facts.items():
         return stored.facts, False
-    if stored is not None and is_child_level(contract, policy) and stored.facts.get("policy") != digests["policy"]:
-        raise ReleaseChanged(
-            f"{contract.identifier}, release {release}, is stored under another policy; rows about children are "
-            "released once: put the policy back, or apply it to a stakeholder dataset that has no release yet"
-        )
-    if isinstance(policy.datasets[contract.name], Microdata) and _was_stored(lakehouse.lake, table, release):
+    is_about_persons = isinstance(policy.datasets[contract.name], Microdata)
+    if stored is not None and is_about_persons:
+        _refuse_changed(contract, policy, release, stored)
+    if is_about_persons and _was_stored(lakehouse.lake, table, release):
         return _kept(lakehouse, contract, policy, release, stored), True
+    refuse_unstorable(lakehouse.lake, contract, release)
     if is_child_level(contract, policy):
         _refuse_unregistered(lakehouse, policy, release)
     if isinstance(policy.datasets[contract.name], Aggregate):
@@ -178,9 +202,22 @@ def _release_dataset(
         remember(lakehouse.lake, contract, release, result.contributions)
     if result.distributions is not None:
         remember_distributions(lakehouse.lake, contract, release, result.distributions)
-    lakehouse.lake.overwrite(table, result.frame, partition={RELEASE: release}, facts=facts)
+    store_release(lakehouse.lake, contract, release, result.frame, facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=result.frame.height, k=facts.get("k"))
     return facts, True
+
+
+def _refuse_changed(contract: TableContract, policy: StakeholderPolicy, release: str, stored: StoredRelease) -> None:
+    """Refuse rows about persons that are stored under another policy (about children), or do not fit the contract.
+
+    A column that the contract gained is no other policy: nothing is in it in this release."""
+    same = {policy_digest(contract, policy), policy_digest(contract, policy, stored.columns)}
+    if is_child_level(contract, policy) and stored.facts.get("policy") not in same:
+        raise ReleaseChanged(
+            f"{contract.identifier}, release {release}, is stored under another policy; rows about children are "
+            "released once: put the policy back, or apply it to a stakeholder dataset that has no release yet"
+        )
+    refuse_unreadable(stored, contract, release)
 
 
 def _refuse_unremembered(lakehouse: Lakehouse, contract: TableContract) -> None:
@@ -195,7 +232,10 @@ def _refuse_unremembered(lakehouse: Lakehouse, contract: TableContract) -> None:
         other
         for other in stored
         if other not in known
-        and not read_release(lakehouse, contract, other, "comparison of releases").get_column(WITHHELD).all()
+        and not read_release(lakehouse, contract, other, "comparison of releases")
+        .get_column(WITHHELD)
+        .fill_null(False)
+        .all()
     ]
     if forgotten:
         raise PrivacyRefused(
@@ -255,21 +295,24 @@ def _kept(
         lakehouse.ledger.register_child_release(
             policy.stakeholder, contract.name, release, digest, int(evidence.facts["k"])
         )
-    facts: dict[str, Fact] = {**stored.facts, "rows": frame.height, "k": int(evidence.facts["k"])}
-    lakehouse.lake.overwrite(table, frame, partition={RELEASE: release}, facts=facts)
+    # It was measured under this policy, and has the columns of this contract by now.
+    measured: dict[str, Fact] = {"rows": frame.height, "k": int(evidence.facts["k"])}
+    facts: dict[str, Fact] = {**stored.facts, **measured, "policy": policy_digest(contract, policy)}
+    store_release(lakehouse.lake, contract, release, frame, facts)
     lakehouse.audit.append("release", asset=table, release=release, rows=frame.height, k=facts["k"])
     return facts
 
 
-def policy_digest(contract: TableContract, policy: StakeholderPolicy) -> str:
-    """A digest of everything in policy and contract that decides what a dataset holds."""
+def policy_digest(contract: TableContract, policy: StakeholderPolicy, present: Collection[str] | None = None) -> str:
+    """A digest of everything in policy and contract that decides what a dataset holds. `present`: as if the contract
+    had no other columns."""
     return _digest(
         {
             "dataset": policy.datasets[contract.name].model_dump(mode="json"),
             "consent_purpose": policy.consent_purpose,
             "legal_bases": [basis.value for basis in policy.legal_bases],
             "jurisdiction": contract.jurisdiction,
-            "columns": [column.name for column in contract.columns],
+            "columns": [column.name for column in contract.columns if present is None or column.name in present],
         }
     )
 
@@ -352,6 +395,8 @@ def examine_rows(
     if not has_distributions(policy, contract.name):
         return examine(rows, contract, policy.datasets[contract.name])
     reference = remembered_reference(lakehouse, contract, release, rows)
+    if reference is not None and not set(policy.microdata[contract.name].privacy.sensitive) <= set(reference.columns):
+        reference = None  # of a column that came later nothing was remembered
     evidence = examine(rows, contract, policy.datasets[contract.name], reference)
     if reference is not None:
         return evidence

@@ -25,7 +25,7 @@ from merajut_assets.sources.identity import read_reference
 from merajut_assets.sources.request import SourceError
 from partitions import ingest_partitions
 from resources.encryption import digest
-from resources.lake import RawVersion
+from resources.lake import RawVersion, TableSchemaError
 from resources.lakehouse import Lakehouse
 
 SOURCE_RETRY = dg.RetryPolicy(max_retries=3, delay=300)
@@ -246,12 +246,11 @@ def _delivers_erased(lakehouse: Lakehouse, system: System) -> bool:
         if version.facts["erased_rows"]:
             return True
         for subject, column in table.subject_columns.items():
-            landed = lakehouse.read_raw(
-                version,
-                columns=[column],
-                reader=f"raw/{system.name}/{table.name}",
-                purpose="whether it delivers erased people",
-            )
+            whose, purpose = f"raw/{system.name}/{table.name}", "whether it delivers erased people"
+            try:
+                landed = lakehouse.read_raw(version, columns=[column], reader=whose, purpose=purpose)
+            except TableSchemaError:
+                return True  # Landed before the column was declared: whose rows they are cannot be told.
             ids = landing.subject_ids(landed, table, column)
             if lakehouse.vault.destroyed(subject, ids.drop_nulls().unique().to_list()):
                 return True

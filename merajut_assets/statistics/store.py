@@ -5,7 +5,8 @@ here: how figures are drawn (`releases`), and Dagster (`assets`).
 
 Stored already: nothing is drawn and nothing spent. Else the charge is booked, then noise is drawn, then
 the figures are stored with the charge's number, then the charge is committed. A crash after the charge
-loses its budget; one after storing is made good by committing the number that is stored.
+loses its budget; one after storing is made good by committing the number that is stored. That the figures
+will fit the table is made sure before the charge.
 """
 
 from __future__ import annotations
@@ -24,13 +25,22 @@ from merajut_assets.privacy.dp import DELTA, protection
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
 from merajut_assets.protected.origins import all_origins, with_origins
 from merajut_assets.protected.pipeline import Evidence, conforming
-from merajut_assets.protected.release import RELEASE, read_release, stored_release, table_of
+from merajut_assets.protected.release import (
+    RELEASE,
+    read_release,
+    refuse_unreadable,
+    refuse_unstorable,
+    store_release,
+    stored_release,
+    table_of,
+)
 from merajut_assets.statistics.declarations import public_keys
 from merajut_assets.statistics.figures import statistic_contract
 from merajut_assets.statistics.releases import USEFUL_RELATIVE_ERROR, children, draw, usable_children
 from resources.facts import Fact
 from resources.lakehouse import Lakehouse
 from resources.ledger import LedgerError, PrivacyLedger
+from resources.shapes import gained
 
 
 def statistic_entities(contract: TableContract) -> tuple[str, ...]:
@@ -43,14 +53,20 @@ def release_statistic(lakehouse: Lakehouse, policy: StakeholderPolicy, name: str
 
     Raises BudgetExceeded when the stakeholder's budget or the limit over all stakeholders does not allow it, and
     AlreadyCharged when the figures were paid for but are gone. Nothing is drawn then, and only the refusal is
-    written, to the audit log.
+    written, to the audit log. Raises TableSchemaError when what is stored does not fit the columns declared now.
     """
     started = time.perf_counter()
     contract = statistic_contract(policy.stakeholder, name)
     stored = stored_release(lakehouse.lake, table_of(contract), release)
     if stored is not None and _is_paid(lakehouse.ledger, policy.stakeholder, release, name, stored.facts):
+        refuse_unreadable(stored, contract, release)
+        if gained(stored.columns, contract):
+            # The very figures, with nothing in the columns declared since.
+            kept = read_release(lakehouse, contract, release, "columns declared since")
+            store_release(lakehouse.lake, contract, release, kept, stored.facts)
         facts, is_new = stored.facts, False
     else:
+        refuse_unstorable(lakehouse.lake, contract, release)
         facts, is_new = _draw_and_store(lakehouse, policy, contract, release), True
     return {
         **facts,
@@ -117,7 +133,7 @@ def _draw_and_store(
         "withheld": int(figures.get_column("is_withheld").sum()),
         "useful_relative_error": USEFUL_RELATIVE_ERROR,
     }
-    lakehouse.lake.overwrite(table_of(contract), figures, partition={RELEASE: release}, facts=facts)
+    store_release(lakehouse.lake, contract, release, figures, facts)
     lakehouse.ledger.commit(charge)
     lakehouse.audit.append(
         "release", asset=table_of(contract), release=release, rows=figures.height, epsilon=epsilon, charge=charge

@@ -217,15 +217,24 @@ def _put_references(lakehouse: Lakehouse) -> None:
     regions = pl.concat(parts).with_columns(
         pl.col("region_code").alias("name"),
         pl.col("region_code").str.extract(r"^(.*)\.[^.]*$", 1).alias("parent_code"),
-        pl.lit("ID").alias("jurisdiction"),
-        pl.lit("not_applicable").alias("legal_basis"),
-        pl.lit(datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)).alias("modified_at"),
+        **_said_of_itself("wilayah"),
     )
     lakehouse.lake.overwrite("conformed/region", regions)
     schools = pl.read_parquet(folder / "school_register" / "schools.parquet")
     column = next(name for name in schools.columns if "npsn" in name.lower())
     lakehouse.lake.overwrite("conformed/school", schools.select(pl.col(column).alias("npsn").cast(pl.String)).unique())
     lakehouse.lake.overwrite("conformed/population", _people(regions))
+
+
+def _said_of_itself(system: str) -> dict[str, pl.Expr]:
+    """The columns that every conformed row has."""
+    return {
+        "source_system": pl.lit(system),
+        "jurisdiction": pl.lit("ID"),
+        "legal_basis": pl.lit("not_applicable"),
+        "data_origin": pl.lit("generated"),
+        "modified_at": pl.lit(datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)),
+    }
 
 
 def _people(regions: pl.DataFrame) -> pl.DataFrame:
@@ -236,7 +245,11 @@ def _people(regions: pl.DataFrame) -> pl.DataFrame:
         .select(pl.col("region_code").alias("regency_code"))
         .join(pl.DataFrame({"sex": ["F", "M"]}), how="cross")
         .join(pl.DataFrame({"birth_month": months}), how="cross")
-        .with_columns(pl.lit(300, dtype=pl.Int64).alias("inhabitants"), pl.lit("generated").alias("data_origin"))
+        .with_columns(
+            pl.concat_str("regency_code", "sex", "birth_month", separator="|").alias("population_id"),
+            pl.lit(300, dtype=pl.Int64).alias("inhabitants"),
+            **_said_of_itself("reference"),
+        )
     )
 
 

@@ -65,3 +65,20 @@ def test_a_subject_twice_in_a_release_is_refused() -> None:
     twice = pl.concat([frame([(1, 1, "A", "x")])] * 2)
     with pytest.raises(VerificationError):
         verify_history(twice)
+
+
+def test_a_column_that_came_later_is_judged_where_it_is_shown() -> None:
+    """A release that never had the column passed for one in which nobody's candidates show any value of it; one that
+    shows it of somebody is judged as ever, and so is every release where nothing is said."""
+    early = [(1, subject, "A", None) for subject in range(4)]
+    late = [(2, subject, "A", "xy"[subject % 2]) for subject in range(4)]
+    alike = [(3, subject, "A", "x" if subject else None) for subject in range(4)]
+
+    def values(*entries: tuple[int, int, str, str | None], declared_later: list[str]) -> int:
+        facts = verify_history(frame([*entries]), ["value"], declared_later=declared_later)
+        return int(facts["candidate_values"]["value"])
+
+    assert values(*early, *late, declared_later=[]) == 0
+    assert values(*early, *late, declared_later=["value"]) == 2
+    assert values(*early, *late, *alike, declared_later=["value"]) == 1
+    assert values(*early, declared_later=["value"]) == 0

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -14,8 +15,11 @@ import pytest
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.stakeholder import StakeholderPolicy, stakeholder_policies
+from merajut_assets.privacy.history import least_values
 from merajut_assets.privacy.policy import Policy
+from merajut_assets.protected import origins
 from merajut_assets.protected.assets import build_protected_assets
+from merajut_assets.protected.contributors import contributors_table
 from merajut_assets.protected.pipeline import UTILITY_REPORT, PrivacyRefused, ProtectedResult, entities_of
 from merajut_assets.protected.release import (
     ReleaseChanged,
@@ -27,7 +31,9 @@ from merajut_assets.protected.release import (
     table_of,
 )
 from resources.facts import check_facts
+from resources.lake import TableSchemaError
 from resources.lakehouse import Lakehouse
+from tests import evolved
 from tests.protected.conformed_world import RELEASE, store, withdrawn, world
 
 NEXT_RELEASE = "2026-10"
@@ -334,3 +340,105 @@ def test_a_lost_ledger_does_not_allow_a_second_release(lakehouse: Lakehouse) -> 
         file.unlink()
     with pytest.raises(PrivacyRefused, match="restore the ledger"):
         release_dataset(lakehouse, contract, policy, NEXT_RELEASE)
+
+
+# ── a contract that has changed ──────────────────────────────────────────────────────────
+
+
+def _know(monkeypatch: pytest.MonkeyPatch, contract: TableContract) -> TableContract:
+    """Let the code make the new column of a changed contract."""
+
+    def with_origins(frame: pl.DataFrame, *rest: Any) -> pl.DataFrame:
+        return evolved.noted(origins.with_origins(frame, *rest), contract)
+
+    monkeypatch.setattr("merajut_assets.protected.pipeline.with_origins", with_origins)
+    return contract
+
+
+@pytest.mark.parametrize("nullable", [True, False])
+def test_the_next_release_has_a_column_that_was_declared_since(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, nullable: bool
+) -> None:
+    """No dataset of a data directory from before `data_origin` was declared could be released any more."""
+    contract, policy = _of("government", "child_summary")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    now = _know(monkeypatch, evolved.gaining(contract, nullable=nullable))
+    assert release_dataset(lakehouse, now, policy, NEXT_RELEASE)["is_new"]
+    noted = lakehouse.lake.read(table_of(contract)).group_by("release").agg(pl.col(evolved.NOTE).unique())
+    assert dict(noted.iter_rows()) == {RELEASE: [None], NEXT_RELEASE: [evolved.TEXT]}
+    assert examine_stored(lakehouse, now, policy, NEXT_RELEASE).is_safe
+    first = stored_release(lakehouse.lake, table_of(contract), RELEASE)
+    assert first is not None
+    assert first.is_current, "what is stored of the first release was not rewritten"
+
+
+def test_stored_rows_take_on_a_column_that_may_be_empty(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contract that gained a column passed for another policy, so that no mart could be added to a release about
+    children any more. They are the very rows, and no other revision of them."""
+    contract, policy = _of("government", "child_summary")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    rows, known = read_release(lakehouse, contract, RELEASE, "test"), lakehouse.ledger.child_releases("government")
+    now = _know(monkeypatch, evolved.gaining(contract))
+    assert release_dataset(lakehouse, now, policy, RELEASE)["is_new"]
+    stored = lakehouse.lake.read(table_of(contract)).drop("release")
+    assert stored[evolved.NOTE].null_count() == stored.height
+    assert stored.select(rows.columns).equals(rows)
+    assert lakehouse.ledger.child_releases("government") == known
+    assert not release_dataset(lakehouse, now, policy, RELEASE)["is_new"], "once"
+
+
+def test_stored_rows_that_do_not_fit_the_contract_are_refused_by_name(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not made anew, and what the contract forbids to be empty cannot be made up."""
+    contract, policy = _of("academia", "research_child")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    now = _know(monkeypatch, evolved.gaining(contract, nullable=False))
+    with pytest.raises(
+        TableSchemaError, match=f"{table_of(contract)}, release {RELEASE}: stored without {evolved.NOTE}"
+    ):
+        release_dataset(lakehouse, now, policy, RELEASE)
+
+
+def test_a_column_less_is_refused_before_anything_is_registered(lakehouse: Lakehouse) -> None:
+    """The ledger remembered a release that was then not stored, and judged all later ones beside it."""
+    contract, policy = _of("government", "child_summary")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    known, tables = lakehouse.ledger.child_releases("government"), lakehouse.lake.tables()
+    now = evolved.losing(contract, "placements")
+    with pytest.raises(
+        TableSchemaError, match=f"columns of {table_of(contract)} changed .missing placements.*contract"
+    ):
+        release_dataset(lakehouse, now, policy, NEXT_RELEASE)
+    assert lakehouse.ledger.child_releases("government") == known
+    assert lakehouse.lake.tables() == tables
+    assert lakehouse.lake.version(table_of(contract)) == 0
+
+
+def test_cells_by_other_keys_are_not_compared_with_what_was_published(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells that were split by one more key match none of the published ones, whose difference from them could then be
+    taken: what fewer than k children are behind would be shown without anybody noticing."""
+    contract, policy = _of("government", "incident_summary")
+    release_dataset(lakehouse, contract, policy, RELEASE)
+    assert lakehouse.lake.rows(contributors_table(contract))
+    version = lakehouse.lake.version(contributors_table(contract))
+    now = _know(monkeypatch, evolved.gaining(contract, key=True))
+    with pytest.raises(TableSchemaError, match=f"{contributors_table(contract)}: .* cannot be compared"):
+        release_dataset(lakehouse, now, policy, NEXT_RELEASE)
+    assert lakehouse.lake.version(contributors_table(contract)) == version
+
+
+def test_a_sensitive_column_that_came_later_binds_the_releases_that_show_it(lakehouse: Lakehouse) -> None:
+    """What a release did not show cannot be learned from it, and the next one was refused for want of it."""
+    contract, policy = _of("government", "child_summary")
+    privacy = policy.microdata["child_summary"].privacy
+    later = next(iter(least_values(privacy)))
+    rule = privacy.sensitive[later].model_copy(update={"l_diversity": None})
+    before = privacy.model_copy(update={"sensitive": {**privacy.sensitive, later: rule}})
+    release_dataset(lakehouse, contract, _with_privacy(policy, "child_summary", before), RELEASE)
+    release_dataset(lakehouse, contract, policy, NEXT_RELEASE)
+    evidence = examine_stored(lakehouse, contract, policy, NEXT_RELEASE)
+    assert evidence.is_safe
+    assert evidence.facts["candidate_values"][later] >= least_values(privacy)[later]

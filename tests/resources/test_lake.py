@@ -53,8 +53,8 @@ def land(lake: Lake, digest: str = "d1", frame: pl.DataFrame | None = None) -> R
     return lake.land("panti", "child", frame, ingest_date=date(2026, 10, 1), schema_version=1, digest=digest)
 
 
-def notes(lake: Lake, **options) -> dict[str, str]:
-    return dict(lake.read(TABLE, **options).select("token", "note").iter_rows())
+def notes(lake: Lake, table: str = TABLE, **options) -> dict[str, str]:
+    return dict(lake.read(table, **options).select("token", "note").iter_rows())
 
 
 @pytest.mark.parametrize("buckets", [1, 4])
@@ -488,3 +488,79 @@ def test_deltas_are_plain_protocol(lake: Lake) -> None:
     assert [field.name for field in delta.schema().fields] == ["token", "modified", "note"]
     assert (delta.protocol().min_reader_version, delta.protocol().min_writer_version) == (1, 2)
     assert delta.get_add_actions(flatten=True).num_rows > 0
+
+
+# ── tables whose contract has changed ────────────────────────────────────────────────────
+
+DATED = "statistics/government/child_count"
+
+
+def store(lake: Lake, release: str, frame: pl.DataFrame, *, may_gain_columns: bool = True) -> int:
+    return lake.overwrite(
+        DATED, frame, partition={"release": release}, may_gain_columns=may_gain_columns, facts={"release": release}
+    )
+
+
+def test_a_partition_brings_new_columns_into_its_table(lake: Lake) -> None:
+    """A release that gained a column could not be stored beside the earlier ones. It takes one commit, which names its
+    release: one without a name would pass for a rewrite of all of them."""
+    store(lake, "2026-08", rows("a").drop("note"))
+    store(lake, "2026-09", rows("b").drop("note"))
+    with pytest.raises(TableSchemaError, match="new note"):
+        store(lake, "2026-10", rows("c"), may_gain_columns=False)
+    version = store(lake, "2026-10", rows("c"))
+    assert notes(lake, table=DATED) == {"a": None, "b": None, "c": MARKER}
+    assert [entry["facts"].get("release") for entry in lake.history(DATED)] == ["2026-10", "2026-09", "2026-08"]
+    assert "note" not in lake.read(DATED, version=version - 1).columns
+    assert "note" not in lake.schema(DATED, version=version - 1)
+    store(lake, "2026-09", rows("b"))
+    assert notes(lake, table=DATED) == {"a": None, "b": MARKER, "c": MARKER}
+    assert lake.delete_where(DATED, pl.col("note").is_null()) == 1
+    assert notes(lake, table=DATED) == {"b": MARKER, "c": MARKER}
+    assert MARKER.encode() not in b"".join(file.read_bytes() for file in lake.root.rglob("*") if file.is_file())
+
+
+def test_an_empty_partition_may_bring_new_columns_too(lake: Lake) -> None:
+    store(lake, "2026-09", rows("b").drop("note"))
+    store(lake, "2026-10", rows())
+    assert notes(lake, table=DATED) == {"b": None}
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (rows("c").drop("note"), "missing note"),
+        (rows("c").with_columns(pl.lit(1).alias("note")), "retyped note"),
+    ],
+)
+def test_what_other_partitions_cannot_follow_is_refused_beforehand_in_the_same_words(
+    lake: Lake, frame: pl.DataFrame, told: str
+) -> None:
+    """Who pays for rows before they are stored has to ask first; a partition alone may have any shape."""
+    store(lake, "2026-09", rows("b"))
+    lake.check_columns(DATED, frame.schema, partition={"release": "2026-09"}, may_gain_columns=True)
+    with pytest.raises(TableSchemaError, match=told) as asked:
+        lake.check_columns(DATED, frame.schema, partition={"release": "2026-10"}, may_gain_columns=True)
+    with pytest.raises(TableSchemaError) as refused:
+        store(lake, "2026-10", frame)
+    assert str(asked.value) == str(refused.value)
+    assert DATED in str(asked.value)
+    lake.check_columns("not/there", frame.schema, partition={"release": "2026-10"})
+    lake.check_columns(DATED, rows("c").schema, partition={"release": "2026-10"})
+
+
+def test_a_column_is_cleared_in_some_rows_only(lake: Lake) -> None:
+    """An erasure takes a name out of rows that stay, whatever the key of their table was when it was written."""
+    merge(lake, rows(*"abcd"))
+    assert lake.clear_where(TABLE, "note", pl.col("token").is_in(["a", "z"])) == 1
+    assert notes(lake) == {"a": None, "b": MARKER, "c": MARKER, "d": MARKER}
+    version = lake.version(TABLE)
+    assert lake.clear_where(TABLE, "note", pl.col("token") == "z") == 0
+    assert lake.version(TABLE) == version
+
+
+def test_a_condition_on_a_column_that_is_not_there_is_refused_by_name(lake: Lake) -> None:
+    """Polars' own error passed, whose text is withheld because it may quote a record."""
+    merge(lake, rows("a"))
+    with pytest.raises(TableSchemaError, match="no column elsewhere"):
+        lake.delete_where(TABLE, pl.col("elsewhere") == "a")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
+from merajut_assets.contracts.base import TableContract
 from merajut_assets.policies.levels import protection_levels
 from merajut_assets.policies.stakeholder import (
     Overall,
@@ -15,14 +17,16 @@ from merajut_assets.policies.stakeholder import (
     overall_policy,
     stakeholder_policies,
 )
+from merajut_assets.protected import origins
 from merajut_assets.protected.release import RELEASE as RELEASE_COLUMN
 from merajut_assets.protected.release import read_release, table_of
 from merajut_assets.statistics.assets import build_statistics_assets
 from merajut_assets.statistics.figures import statistic_contract
 from merajut_assets.statistics.store import examine_stored, release_statistic
-from resources.lake import Lake
+from resources.lake import Lake, TableSchemaError
 from resources.lakehouse import Lakehouse
 from resources.ledger import BudgetExceeded, ForgetfulLedger, PrivacyLedger
+from tests import evolved
 from tests.protected.conformed_world import RELEASE, store, withdrawn
 
 STAKEHOLDER, NAME = "government", "child_count_by_regency"
@@ -264,3 +268,93 @@ def test_a_lost_or_older_ledger_allows_no_second_draw(lakehouse: Lakehouse, is_l
     assert [entry["facts"]["reason"] for entry in lakehouse.audit.entries() if entry["event"] == "refusal"] == [
         "ForgetfulLedger"
     ] * 2
+
+
+# ── a contract that has changed ──────────────────────────────────────────────────────────
+
+NEXT_RELEASE = "2026-10"
+
+
+def _declare(monkeypatch: pytest.MonkeyPatch, contract: TableContract) -> None:
+    """Let the statistic have a changed contract, and code that knows its new column."""
+
+    def with_origins(frame: pl.DataFrame, *rest: Any) -> pl.DataFrame:
+        return evolved.noted(origins.with_origins(frame, *rest), contract)
+
+    monkeypatch.setattr("merajut_assets.statistics.store.statistic_contract", lambda *_: contract)
+    monkeypatch.setattr("merajut_assets.statistics.store.with_origins", with_origins)
+
+
+@pytest.mark.parametrize("nullable", [True, False])
+def test_the_next_release_has_a_column_that_was_declared_since(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, nullable: bool
+) -> None:
+    """Every statistic of a data directory from before `data_origin` was declared failed when it was written, for good,
+    and took the budget of each attempt with it. Earlier releases do not bind the shape of the next one."""
+    release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    contract = evolved.gaining(CONTRACT, nullable=nullable)
+    _declare(monkeypatch, contract)
+    assert release_statistic(lakehouse, POLICY, NAME, NEXT_RELEASE)["is_new"]
+    noted = lakehouse.lake.read(TABLE).group_by(RELEASE_COLUMN).agg(pl.col(evolved.NOTE).unique())
+    assert dict(noted.iter_rows()) == {RELEASE: [None], NEXT_RELEASE: [evolved.TEXT]}
+    assert examine_stored(lakehouse, POLICY, NAME, NEXT_RELEASE).is_safe
+    assert _spent_in_year(lakehouse) == pytest.approx(2 * EPSILON)
+
+
+def test_stored_figures_take_on_a_column_that_may_be_empty_and_cost_nothing(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mart that was added later needs an earlier release in the declared columns; a second draw would average the
+    noise away."""
+    release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    figures = _rows(lakehouse)
+    _declare(monkeypatch, evolved.gaining(CONTRACT))
+    assert not release_statistic(lakehouse, POLICY, NAME, RELEASE)["is_new"]
+    stored = lakehouse.lake.read(TABLE).drop(RELEASE_COLUMN)
+    assert stored[evolved.NOTE].null_count() == stored.height
+    assert stored.select(figures.columns).equals(figures)
+    assert examine_stored(lakehouse, POLICY, NAME, RELEASE).is_safe
+    version = lakehouse.lake.version(TABLE)
+    release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    assert lakehouse.lake.version(TABLE) == version
+    assert _spent_in_year(lakehouse) == pytest.approx(EPSILON)
+
+
+@pytest.mark.parametrize(
+    ("contract", "told"),
+    [
+        (evolved.losing(CONTRACT, "interval_low"), "missing interval_low"),
+        (evolved.retyping(CONTRACT, "measure", pl.Int64), "retyped measure"),
+    ],
+)
+def test_figures_that_will_not_fit_are_refused_before_they_are_paid_for(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, contract: TableContract, told: str
+) -> None:
+    """The charge was booked, then the write was refused, and each further attempt cost as much again."""
+    release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    before = lakehouse.ledger.balance()
+    _declare(monkeypatch, contract)
+    with pytest.raises(TableSchemaError, match=f"columns of {TABLE} changed .{told}.*contract"):
+        release_statistic(lakehouse, POLICY, NAME, NEXT_RELEASE)
+    assert lakehouse.ledger.balance() == before
+
+
+@pytest.mark.parametrize(
+    ("contract", "told"),
+    [
+        (evolved.gaining(CONTRACT, nullable=False), f"without {evolved.NOTE}"),
+        (evolved.losing(CONTRACT, "interval_low"), "with interval_low"),
+        (evolved.retyping(CONTRACT, "measure", pl.Int64), "with another type of measure"),
+    ],
+)
+def test_a_stored_release_that_does_not_fit_the_contract_says_so(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, contract: TableContract, told: str
+) -> None:
+    """It is not drawn again to fit, and what rests on it is told what is wrong."""
+    release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    version = lakehouse.lake.version(TABLE)
+    _declare(monkeypatch, contract)
+    with pytest.raises(TableSchemaError, match=f"{TABLE}, release {RELEASE}: stored {told}.*newer release"):
+        release_statistic(lakehouse, POLICY, NAME, RELEASE)
+    assert lakehouse.lake.version(TABLE) == version
+    assert _spent_in_year(lakehouse) == pytest.approx(EPSILON)
