@@ -164,6 +164,8 @@ def _check_columns(frame: pl.DataFrame, policy: Policy) -> None:
     needed = [*policy.class_columns, *policy.sensitive, *subject]
     if missing := [name for name in needed if name not in frame.columns]:
         raise DataError(f"the frame lacks column(s) {', '.join(missing)} that the policy names")
+    if "" in frame.columns:
+        raise DataError(f"column {frame.columns.index('') + 1} of the frame has no name; name it, or take it out")
     for name in subject:
         if frame.get_column(name).null_count():
             raise DataError(f"subject column {name!r} holds nulls; a row without a subject cannot be counted towards k")

@@ -52,12 +52,14 @@ def assess_risk(
     one (see `population`); 0 as in ARX where a model has no solution, with its name in `without_estimate`.
     With a frame there are also `counted`, the share that is unique in truth, and `rows_outside_population`.
 
-    All shares are in [0, 1]. Raises PolicyError for a threshold that is none, DataError for a missing column
-    or a population that is smaller than the table.
+    All shares are in [0, 1]. Raises PolicyError for a threshold that is none, DataError for a missing column,
+    nulls in the subject column or a population that is smaller than the table.
     """
     if not 0 <= threshold <= 1:
         raise PolicyError("threshold must be between 0 and 1")
     _require(frame, [*quasi_identifiers, *([subject] if subject is not None else [])], "frame")
+    if subject is not None and frame.get_column(subject).null_count():
+        raise DataError(f"subject column {subject!r} holds nulls; its rows cannot be counted as people")
     size = pl.len() if subject is None else pl.col(subject).n_unique()
     counts = [pl.len().alias("rows"), size.alias("subjects")]
     classes = _grouped(frame, quasi_identifiers, counts).filter(pl.col("rows") > 0)
