@@ -386,6 +386,8 @@ def test_a_wrong_question_ends_with_2(small: Path, arguments: tuple[str, ...], s
         (("--qi", "age", "--sensitive", "reason", "--hierarchy", "{tree}", "--hierarchy", "{tree}"), "given twice"),
         (("--qi", "age", "--population-count", "people"), "give its table with --population"),
         (("--qi", "age", "--qi", "birth,age"), "--qi names age twice"),
+        (("--qi", "age", "--sensitive", "reason", "--beta", "inf"), "beta must be a finite number"),
+        (("--qi", "age", "--sensitive", "reason", "--entropy-l", "inf"), "entropy_l must be a finite number"),
         (("--qi", "age,,birth"), "--qi: a name is empty"),
         (("--qi", "age", "--sensitive", ""), "--sensitive: a name is empty"),
         (("--qi", "age", "--separator", '"'), "no quote or line break"),

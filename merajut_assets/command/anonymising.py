@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -229,6 +230,8 @@ class Thresholds:
             "beta": self.beta,
         }
         given = {name: value for name, value in each.items() if value is not None}
+        if endless := [name for name, value in given.items() if not math.isfinite(value)]:
+            raise BadInput(f"{', '.join(endless)} must be a finite number; any other is no threshold")
         idle = [*given, *(["recursive_l"] if self.recursive_l is not None else [])]
         idle += [f"distance {self.distance}"] if self.distance != "equal" and self.t is None else []
         if idle and not sensitive:
