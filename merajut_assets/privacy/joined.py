@@ -94,8 +94,7 @@ class Company:
 def company_of(frame: pl.DataFrame, policy: Policy, others: Sequence[Published]) -> Company:
     """The task of anonymising `frame` beside `others`.
 
-    Raises PolicyError when the policy names no subject column, counts a population or recodes locally, or when less
-    than one value is asked of a table, and DataError
+    Raises PolicyError when the policy names no subject column, counts a population or recodes locally, and DataError
     when a table lacks a column, has subjects of another type, holds NaN, holds a null instead of a subject, or has
     several rows per subject where there may be one only.
     """
@@ -108,11 +107,6 @@ def company_of(frame: pl.DataFrame, policy: Policy, others: Sequence[Published])
             "search: local is not available beside other tables: what they show of each would be recoded by itself, "
             "and the labels of one narrow the classes of another; use search: optimal"
         )
-    for other in others:
-        if wrong := [name for name, least in other.sensitive.items() if type(least) is not int or least < 1]:
-            raise PolicyError(
-                f"table {other.name!r}: ask for 1, 2 or more values of {', '.join(wrong)}, as whole numbers"
-            )
     own = _subjects(frame, policy.subject, "the frame", has_one_row_each=True)
     for other in others:
         _check_types(frame, other, policy.subject)

@@ -202,15 +202,6 @@ def test_a_policy_that_does_not_fit_is_refused() -> None:
         anonymise(frame, policy(), beside=[Published("other", other.frame, ["missing"])])
 
 
-@pytest.mark.parametrize("least", [0, -1, 1.5, True])
-def test_less_than_one_value_is_refused(least: Any) -> None:
-    """None at all asks for nothing; the text that was raised once was the library's, and of no help."""
-    frame = pl.DataFrame({"who": ["1", "2"], "a": ["x", "y"], "b": ["u", "v"]})
-    other = Published("other", frame, ["a"], {"b": least})
-    with pytest.raises(PolicyError, match="'other': ask for 1, 2 or more values of b"):
-        anonymise(frame, policy(), beside=[other])
-
-
 def test_subjects_of_another_type_are_refused() -> None:
     """Joined by text 1 and 1.0 are two subjects and by value one: the join had one class of one, and nobody noticed."""
     frame = pl.DataFrame({"who": [0, 1, 2, 3], "a": ["x", "x", "y", "y"]})
