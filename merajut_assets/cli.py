@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from merajut_assets.command.exits import BAD_INPUT, PROBLEM, BadInput, ProblemFound, clean_exit
+from merajut_assets.command.options import OnceCommand, refuse_others
 from merajut_assets.command.typed import typed
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ _WIDTH_OF_FILES = 140
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")]
 TableFile = Annotated[Path, typer.Argument(help="A table: .csv (also .csv.gz) or .parquet.", metavar="FILE")]
 Separator = Annotated[str, typer.Option(help="Between the fields of CSV files, read and written.")]
-Columns = Annotated[list[str], typer.Option("--qi", help="Quasi-identifiers, separated by commas.")]
+_NAMES = "separated by commas; may be repeated, with a column's whole name where that holds a comma."
+Columns = Annotated[list[str], typer.Option("--qi", help=f"Quasi-identifiers, {_NAMES}")]
 SubjectColumn = Annotated[
     str | None, typer.Option(help="Column that tells people apart: they are counted instead of rows.")
 ]
@@ -349,7 +351,7 @@ def restore(
 # ── single files ─────────────────────────────────────────────────────────────────────────
 
 
-@app.command("anonymise")
+@app.command("anonymise", cls=OnceCommand)
 def anonymise_file(
     file: TableFile,
     policy: Annotated[Path, typer.Option(help="The policy, as YAML.")],
@@ -358,9 +360,7 @@ def anonymise_file(
     report: Annotated[Path | None, typer.Option(help="Where the report goes, as JSON.")] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Columns to publish as they are, separated by commas, though the policy says nothing of them."
-        ),
+        typer.Option(help=f"Columns to publish as they are, though the policy says nothing of them, {_NAMES}"),
     ] = None,
     beside: Annotated[
         list[str] | None,
@@ -380,18 +380,19 @@ def anonymise_file(
         from merajut_assets.command import anonymising
 
         targets = anonymising.Targets(out, report, force)
-        figures = anonymising.anonymise_file(file, policy, targets, _separator(separator), _listed(keep), beside or ())
+        figures = anonymising.anonymise_file(file, policy, targets, _separator(separator), keep or (), beside or ())
         for name in ("rows", "suppressed", "classes", "min_class", "loss"):
             typer.echo(f"{name}: {figures[name]}")
         for line in anonymising.lines({name: figures[name] for name in ("transformation", "columns_left_out")}):
             typer.echo(line)
 
 
-@app.command("verify")
+@app.command("verify", cls=OnceCommand)
 def verify_file(
+    context: typer.Context,
     file: TableFile,
-    qi: Annotated[list[str] | None, typer.Option("--qi", help="Quasi-identifiers, separated by commas.")] = None,
-    sensitive: Annotated[list[str] | None, typer.Option(help="Sensitive columns, separated by commas.")] = None,
+    qi: Annotated[list[str] | None, typer.Option("--qi", help=f"Quasi-identifiers, {_NAMES}")] = None,
+    sensitive: Annotated[list[str] | None, typer.Option(help=f"Sensitive columns, {_NAMES}")] = None,
     subject: SubjectColumn = None,
     k: Annotated[int | None, typer.Option("--k", help="Least people in a class.", min=1)] = None,
     l: Annotated[  # noqa: E741 (the model's own name)
@@ -443,6 +444,7 @@ def verify_file(
         if (certificate is None) != (policy is None) or (certificate is None) == (not qi):
             raise BadInput("give either --qi, or --certificate with --policy")
         if certificate is not None and policy is not None:
+            refuse_others(context, "with --certificate", "file", "policy", "certificate", "separator", "as_json")
             answer = anonymising.certificate_of_file(file, policy, certificate, _separator(separator))
             _show_figures(answer, as_json)
             return
@@ -452,13 +454,13 @@ def verify_file(
         beside = anonymising.Beside(
             reference, population, population_count, tuple(hierarchy or ()), tuple(joined_with or ())
         )
-        columns, values = _listed(qi), _listed(sensitive)
-        _show_figures(
-            anonymising.verify_file(file, columns, values, subject, thresholds, beside, _separator(separator)), as_json
+        figures = anonymising.verify_file(
+            file, qi or (), sensitive or (), subject, thresholds, beside, _separator(separator)
         )
+        _show_figures(figures, as_json)
 
 
-@app.command("risk")
+@app.command("risk", cls=OnceCommand)
 def risk_of_file(
     file: TableFile,
     qi: Columns,
@@ -484,12 +486,12 @@ def risk_of_file(
         from merajut_assets.command import anonymising
 
         figures = anonymising.risk_of_file(
-            file, _listed(qi), subject, population, population_count, threshold, limit or (), _separator(separator)
+            file, qi, subject, population, population_count, threshold, limit or (), _separator(separator)
         )
         _show_figures(figures, as_json)
 
 
-@app.command("detect")
+@app.command("detect", cls=OnceCommand)
 def detect_in_file(
     file: TableFile,
     also: Annotated[
@@ -665,13 +667,16 @@ def _stakeholder(name: str) -> str:
 
 def _listed(given: list[str] | None) -> list[str]:
     """The names in options that may be repeated and hold several each, separated by commas."""
-    return [name.strip() for entry in given or () for name in entry.split(",") if name.strip()]
+    names = [name.strip() for entry in given or () for name in entry.split(",")]
+    if not all(names):
+        raise BadInput("--also: a name is empty; write kinds as a,b")
+    return names
 
 
 def _separator(text: str) -> str:
     character = "\t" if text == "\\t" else text
-    if len(character) != 1 or not character.isascii():
-        raise BadInput("--separator is one character, such as ';' or \\t")
+    if len(character) != 1 or not character.isascii() or character in '"\r\n':
+        raise BadInput("--separator is one character, such as ';' or \\t, and no quote or line break")
     return character
 
 

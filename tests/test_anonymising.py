@@ -11,7 +11,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from merajut_assets.cli import app
 from merajut_assets.command import anonymising
 from merajut_assets.command.exits import BadInput
 from merajut_assets.privacy import Policy, anonymise
@@ -381,10 +383,142 @@ def test_tables_that_share_a_pseudonym_are_judged_on_their_join(tmp_path: Path) 
 )
 def test_a_wrong_question_ends_with_2(small: Path, arguments: tuple[str, ...], said: str) -> None:
     """A threshold that is passed over would count as reached."""
-    found = merajut("verify", small, "--separator", ";", *arguments, folder=small.parent)
+    separator = () if "--separator" in arguments else ("--separator", ";")
+    found = merajut("verify", small, *separator, *arguments, folder=small.parent)
     assert found.returncode == 2
     assert said in found.stderr
     assert len(found.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--qi", "age", "--recursive-l", "2"), "recursive_l judge sensitive columns"),
+        (("--qi", "age", "--distance", "ordered"), "distance ordered judge sensitive columns"),
+        (("--qi", "age", "--reference", "{file}"), "--reference and --hierarchy are about sensitive columns"),
+        (("--qi", "age", "--sensitive", "reason", "--distance", "hierarchical"), "give the column's tree"),
+        (("--qi", "age", "--sensitive", "reason", "--hierarchy", "{tree}", "--hierarchy", "{tree}"), "given twice"),
+        (("--qi", "age", "--population-count", "people"), "give its table with --population"),
+        (("--qi", "age", "--qi", "birth,age"), "--qi names age twice"),
+        (("--qi", "age", "--sensitive", "reason", "--beta", "inf"), "beta must be a finite number"),
+        (("--qi", "age", "--sensitive", "reason", "--entropy-l", "inf"), "entropy_l must be a finite number"),
+        (("--qi", "age,,birth"), "--qi: a name is empty"),
+        (("--qi", "age", "--sensitive", ""), "--sensitive: a name is empty"),
+        (("--qi", "age", "--separator", '"'), "no quote or line break"),
+        (("--qi", "age", "--subject", ""), "has no column"),
+        (("--certificate", "r.json", "--policy", "p.yaml", "--k", "50"), "--k asks for nothing with --certificate"),
+        (("--certificate", "r.json", "--policy", "p.yaml", "--sensitive", "reason"), "--sensitive asks for nothing"),
+    ],
+)
+def test_an_option_that_would_be_passed_over_is_refused(small: Path, arguments: tuple[str, ...], said: str) -> None:
+    """Who gives an option believes that it was heeded, and reads the facts so."""
+    tree = small.with_name("tree.csv")
+    tree.write_text("a;*\nb;*\n")
+    given = [one.format(file=small, tree=tree) for one in arguments]
+    given += [] if "--separator" in given else ["--separator", ";"]
+    answer = CliRunner().invoke(app, ["verify", str(small), *given])
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert said in answer.stderr
+
+
+@pytest.mark.parametrize("command", ["anonymise", "verify", "risk", "detect"])
+def test_an_option_given_twice_is_refused(small: Path, command: str) -> None:
+    """The last one would count in silence: `--k 50`, and further on in a long line `--k 2`."""
+    answer = CliRunner().invoke(app, [command, str(small), "--separator", ";", "--separator", ","])
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "--separator is given 2 times" in answer.stderr
+
+
+def test_people_outside_the_population_break_the_thresholds_that_count_it(tmp_path: Path) -> None:
+    """A population with other labels shares nobody with the release: a share of 0 would be below every limit."""
+    release, people = tmp_path / "release.csv", tmp_path / "people.csv"
+    release.write_text("zip\n11*\n12*\n")
+    people.write_text("zip\n11\n12\n")
+    asked = ["verify", str(release), "--qi", "zip", "--population", str(people), "--delta-max", "0.5"]
+    answer = CliRunner().invoke(app, asked)
+    assert answer.exit_code == 1
+    assert "rows_outside_population = 0 is not reached: the table has 2" in answer.stderr
+
+
+# ── names of columns ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
+def test_a_column_can_be_named_whatever_its_name_is(tmp_path: Path, ending: str) -> None:
+    """Polars leaves the doubled quotes of a header as they are written, so that nobody could name the column."""
+    path, out = tmp_path / f"table.{ending}", tmp_path / "out.csv"
+    names = ['a "q" b', "c,d", "two\nlines", " e", "f"]
+    table = pl.DataFrame({name: ["x", "x", "y", "y"] for name in names})
+    if ending == "parquet":
+        table.write_parquet(path)
+    else:
+        text = table.write_csv().encode()
+        path.write_bytes(gzip.compress(text) if ending.endswith("gz") else b"\xef\xbb\xbf" + text)
+    assert anonymising.read_table(path, ",").equals(table)
+    for given in (['a "q" b,f', "c,d"], ["c,d", "f", 'a "q" b'], [" e"], ["two\nlines"]):
+        options = [one for name in given for one in ("--qi", name)]
+        answer = CliRunner().invoke(app, ["verify", str(path), *options, "--k", "2", "--json"])
+        assert answer.exit_code == 0, answer.stderr
+        assert json.loads(answer.stdout)["classes"] == 2
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("k: 2\nquasi_identifiers: {'a \"q\" b': {prefix: [1, 0]}}\n")
+    arguments = [str(path), "--policy", str(policy), "--out", str(out), "--keep", "c,d", "--keep", "f"]
+    assert CliRunner().invoke(app, ["anonymise", *arguments]).exit_code == 0
+    assert anonymising.read_table(out, ",").columns == ['a "q" b', "c,d", "f"]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("a,,c", "column 2 has no name"),
+        (",b,", "column 1, 3 has no name"),
+        ('"  ",b,c', "column 1 has no name"),
+        ('a,"a",c', "names a column twice"),
+        ('"a,b",a,b', "--qi: a,b is one column of table.csv and several"),
+    ],
+)
+def test_a_header_that_names_no_columns_is_refused(tmp_path: Path, header: str, said: str) -> None:
+    """A column without a name can neither be judged nor left out by name; one of two readings is the weaker one."""
+    path = tmp_path / "table.csv"
+    path.write_text(f"{header}\n1,2,3\n")
+    answer = CliRunner().invoke(app, ["verify", str(path), "--qi", "a,b"])
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert said in answer.stderr
+
+
+def test_a_parquet_file_needs_names_too(tmp_path: Path) -> None:
+    """Parquet keeps an empty name, as a frame does."""
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"a": ["x"], "": ["y"]}).write_parquet(path)
+    with pytest.raises(BadInput, match="column 2 has no name"):
+        anonymising.read_table(path, ",")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--keep", "age"), "the policy generalises age"),
+        (("--keep", "name,"), "--keep: a name is empty"),
+        (("--keep", "name,name"), "--keep names name twice"),
+        (("--beside", "{other}:group:reason=0"), "values of s, 1 or more"),
+        (("--beside", "{other}:group:reason="), "values of s, 1 or more"),
+        (("--beside", "{other}:group:reason=3,reason=1"), "names reason twice"),
+        (("--beside", "{other}:group,group"), "names group twice"),
+        (("--beside", "{other}:"), "a name is empty"),
+    ],
+)
+def test_what_would_weaken_a_release_in_silence_is_refused(small: Path, arguments: tuple[str, ...], said: str) -> None:
+    """No value at all, or the last of two numbers, is less than was meant; a generalised column is not kept as it
+    is."""
+    other, policy, out = small.with_name("other.csv"), small.with_name("small.yaml"), small.with_name("out.csv")
+    other.write_text("name;group;reason\np;1;a\n")
+    policy.write_text(policy.read_text() + "subject: name\n")
+    given = [one.format(other=other) for one in arguments]
+    asked = ["anonymise", str(small), "--policy", str(policy), "--out", str(out), "--separator", ";", *given]
+    answer = CliRunner().invoke(app, asked)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert said in answer.stderr
+    assert not out.exists()
 
 
 # ── risk ─────────────────────────────────────────────────────────────────────────────────
@@ -414,6 +548,29 @@ def test_a_population_may_be_a_file(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert "whole numbers" in found.stderr
     assert SECRET not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("--limit", "prosecutor.highest=0.1", "--limit", "prosecutor.highest=1"),
+            "given twice for prosecutor.highest",
+        ),
+        (("--limit", "prosecutor.highest=20"), "from 0 to 1"),
+        (("--limit", "prosecutor.highest=nan"), "from 0 to 1"),
+        (("--limit", "prosecutor.highest=inf"), "from 0 to 1"),
+        (("--limit", "=0.2"), "from 0 to 1"),
+        (("--population", "1000", "--population-count", "age"), "give its table with --population"),
+        (("--population-count", "age"), "give its table with --population"),
+        (("--subject", "birth"), "holds nulls"),
+    ],
+)
+def test_a_limit_that_never_bites_is_refused(small: Path, arguments: tuple[str, ...], said: str) -> None:
+    """20 for 20 % is never exceeded, of two limits the last would count, and rows without a person count as one."""
+    answer = CliRunner().invoke(app, ["risk", str(small), "--qi", "age", "--separator", ";", *arguments])
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert said in answer.stderr
 
 
 # ── standing alone ───────────────────────────────────────────────────────────────────────

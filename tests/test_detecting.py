@@ -78,6 +78,8 @@ def test_wrong_input_is_told_in_one_line(tmp_path: Path) -> None:
     assert (absent.returncode, "not there" in absent.stderr) == (2, True)
     path = tmp_path / "headless.csv"
     path.write_text("3273014502120001,Siti Aminah,0812-3456-7890,x\n3273014502120002,Budi,0812-3456-7891,y\n")
+    empty = merajut("detect", path, "--also", "vehicle_plate,", folder=tmp_path)
+    assert (empty.returncode, "--also: a name is empty" in empty.stderr) == (2, True)
     unknown = merajut("detect", path, "--also", "shoe_size", folder=tmp_path)
     assert (unknown.returncode, "vehicle_plate" in unknown.stderr) == (2, True)
     done = merajut("detect", path, folder=tmp_path)

@@ -9,7 +9,10 @@ day, the column is read as such. A file that is written appears whole or not at 
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,7 +88,9 @@ def anonymise_file(
     _check_targets(file, targets)
     with input_errors():
         frame, policy, population = _opened(file, policy_file, separator)
-        require_columns(frame, keep, file)
+        kept = columns_named(keep, frame, file, "--keep")
+        if generalised := [name for name in kept if name in policy.quasi_identifiers]:
+            raise BadInput(f"--keep publishes columns as they are, and the policy generalises {', '.join(generalised)}")
         others = tables_beside(beside, file, policy.subject, separator)
         release = anonymise(frame, policy, population=population, beside=others)
         if release.frame is None:
@@ -99,7 +104,7 @@ def anonymise_file(
     if verdict.broken:
         # The engine and the verifier disagree: one of them is wrong, and nobody may get the release.
         raise ProblemFound(f"the verifier refuses the release: {'; '.join(verdict.broken)}")
-    named = {*policy.class_columns, *policy.sensitive, *keep}
+    named = {*policy.class_columns, *policy.sensitive, *kept}
     written = release.frame.select(name for name in release.frame.columns if name in named)
     left_out = [name for name in frame.columns if name not in named]
     report = {**release.report, "columns_left_out": left_out, **_verified(verdict)}
@@ -115,11 +120,11 @@ def tables_beside(given: Iterable[str], file: Path, subject: str | None, separat
     found: dict[str, Published] = {}
     for entry in given:
         name, *rest = entry.split(":")
-        columns = [one.strip() for one in rest[0].split(",")] if rest else []
-        sensitive = dict(one.partition("=")[::2] for one in rest[1].split(",")) if len(rest) == 2 else {}
-        if not 1 <= len(rest) <= 2 or not all(columns) or not all(one.isdecimal() for one in sensitive.values()):
+        least = [one.partition("=")[::2] for one in rest[1].split(",")] if len(rest) == 2 else []
+        if not 1 <= len(rest) <= 2 or not all(one.isdecimal() and int(one) for _, one in least):
             raise BadInput(
-                "a table beside is FILE:a,b with the columns of its classes, or FILE:a,b:s=2 with values of s"
+                "a table beside is FILE:a,b with the columns of its classes, or FILE:a,b:s=2 with the least number of "
+                "values of s, 1 or more"
             )
         path = Path(name)
         if path.name in {file.name, *found}:
@@ -127,8 +132,11 @@ def tables_beside(given: Iterable[str], file: Path, subject: str | None, separat
         if subject is None:
             raise BadInput("tables are joined by their subject column; name it, in the policy or with --subject")
         frame = read_table(path, separator)
-        require_columns(frame, [subject, *columns, *sensitive], path)
-        found[path.name] = Published(path.name, frame, columns, {one: int(least) for one, least in sensitive.items()})
+        columns = columns_named(rest[:1], frame, path, f"the table {path.name} beside")
+        sensitive = columns_named([one for one, _ in least], frame, path, f"the table {path.name} beside")
+        require_columns(frame, [subject], path)
+        values = dict(zip(sensitive, (int(one) for _, one in least), strict=True))
+        found[path.name] = Published(path.name, frame, columns, values)
     return list(found.values())
 
 
@@ -211,6 +219,9 @@ class Thresholds:
     def by_figure(self, sensitive: Sequence[str]) -> dict[str, Any]:
         """As `check` wants them. Raises BadInput for a threshold that has nothing to judge."""
         whole = {"k": self.k, "k_map": self.k_map, "delta_min": self.delta_min, "delta_max": self.delta_max}
+        if any(value is not None for name, value in whole.items() if name != "k"):
+            # Who is nobody of the population says that its labels are others: a share of nobody is below every limit.
+            whole["rows_outside_population"] = 0
         each = {
             "l": self.l,
             "entropy_l": self.entropy_l,
@@ -219,8 +230,12 @@ class Thresholds:
             "beta": self.beta,
         }
         given = {name: value for name, value in each.items() if value is not None}
-        if given and not sensitive:
-            raise BadInput(f"{', '.join(given)} judge sensitive columns; name some with --sensitive")
+        if endless := [name for name, value in given.items() if not math.isfinite(value)]:
+            raise BadInput(f"{', '.join(endless)} must be a finite number; any other is no threshold")
+        idle = [*given, *(["recursive_l"] if self.recursive_l is not None else [])]
+        idle += [f"distance {self.distance}"] if self.distance != "equal" and self.t is None else []
+        if idle and not sensitive:
+            raise BadInput(f"{', '.join(idle)} judge sensitive columns; name some with --sensitive")
         if self.recursive_c is not None and self.recursive_l is None:
             raise BadInput("--recursive-c needs --recursive-l")
         return {
@@ -240,6 +255,15 @@ class Beside:
     hierarchies: tuple[str, ...] = ()
     joined_with: tuple[str, ...] = ()
 
+    def refuse_idle(self, sensitive: Sequence[str], distance: str) -> None:
+        """Raises BadInput for a file or column that nothing would be measured with, and for one that is lacking."""
+        if (self.reference is not None or self.hierarchies) and not sensitive:
+            raise BadInput("--reference and --hierarchy are about sensitive columns; name some with --sensitive")
+        if self.population_count is not None and self.population is None:
+            raise BadInput("--population-count names a column of the population; give its table with --population")
+        if distance == "hierarchical" and not self.hierarchies:
+            raise BadInput("the hierarchical distance was not measured; give the column's tree with --hierarchy")
+
 
 def verify_file(
     file: Path,
@@ -250,11 +274,15 @@ def verify_file(
     beside: Beside,
     separator: str,
 ) -> dict[str, Any]:
-    """The verifier's facts about a file, with what of the thresholds is `broken`."""
-    wanted = thresholds.by_figure(sensitive)
+    """The verifier's facts about a file, with what of the thresholds is `broken`. `quasi_identifiers`, `sensitive`:
+    see `columns_named`."""
     with input_errors():
         frame = read_table(file, separator)
-        require_columns(frame, [*quasi_identifiers, *sensitive, *([subject] if subject else [])], file)
+        quasi_identifiers = columns_named(quasi_identifiers, frame, file, "--qi")
+        sensitive = columns_named(sensitive, frame, file, "--sensitive")
+        require_columns(frame, [] if subject is None else [subject], file)
+        wanted = thresholds.by_figure(sensitive)
+        beside.refuse_idle(sensitive, thresholds.distance)
         reference = None if beside.reference is None else read_table(beside.reference, separator)
         population = _counted(beside.population, beside.population_count, separator)
         orders: dict[str, list[str] | None] = {}
@@ -308,6 +336,8 @@ def _hierarchies(given: Iterable[str], sensitive: Sequence[str]) -> dict[str, pl
             if len(sensitive) != 1:
                 raise BadInput("--hierarchy is column=file when there are several sensitive columns")
             name = sensitive[0]
+        if name in found:
+            raise BadInput(f"--hierarchy is given twice for column {name}; keep one of the two")
         found[name] = read_hierarchy(Path(path))
     return found
 
@@ -329,19 +359,26 @@ def risk_of_file(
 
     `population`: a number of people, or a file of them.
     """
-    wanted = dict(_limit(entry) for entry in limits)
+    wanted: dict[str, float] = {}
+    for name, number in map(_limit, limits):
+        if name in wanted:
+            raise BadInput(f"--limit is given twice for {name}; keep one of the two")
+        wanted[name] = number
     with input_errors():
         frame = read_table(file, separator)
-        require_columns(frame, [*quasi_identifiers, *([subject] if subject else [])], file)
+        quasi_identifiers = columns_named(quasi_identifiers, frame, file, "--qi")
+        require_columns(frame, [] if subject is None else [subject], file)
         if population is not None and population.replace("_", "").isdecimal():
             people: pl.DataFrame | int | None = int(population)
         else:
             people = _counted(None if population is None else Path(population), population_count, separator)
+        if population_count is not None and not isinstance(people, pl.DataFrame):
+            raise BadInput("--population-count names a column of the population; give its table with --population")
         risk = assess_risk(
             frame,
             quasi_identifiers,
             population=people,
-            population_count=population_count if isinstance(people, pl.DataFrame) else None,
+            population_count=population_count,
             threshold=threshold,
             subject=subject,
         )
@@ -351,9 +388,13 @@ def risk_of_file(
 def _limit(entry: str) -> tuple[str, float]:
     name, _, number = entry.partition("=")
     try:
-        return name, float(number)
+        limit = float(number)
     except ValueError:
-        raise BadInput("--limit is figure=number, such as prosecutor.highest=0.2") from None
+        limit = -1.0
+    if not name or not 0 <= limit <= 1:
+        # Every figure that may be limited is a share: 20 for 20 % would never be exceeded.
+        raise BadInput("--limit is figure=number from 0 to 1, such as prosecutor.highest=0.2")
+    return name, limit
 
 
 # ── showing ──────────────────────────────────────────────────────────────────────────────
@@ -393,18 +434,41 @@ def read_table(path: Path, separator: str) -> pl.DataFrame:
             f"{path.name} cannot be read; it must be CSV in UTF-8 with a header and as many fields in each line, "
             f"separated by {separator!r} (--separator)"
         ) from None
-    if any(name.partition("_duplicated_")[0] in frame.columns for name in frame.columns if "_duplicated_" in name):
+    header = _header(path, separator)
+    if len(header) != frame.width:
+        raise BadInput(f"{path.name}: the header cannot be told apart into columns; see its quotes and line breaks")
+    _require_names(header, path)
+    if len(set(header)) != len(header):
         raise BadInput(f"{path.name} names a column twice; rename one of them")
+    frame.columns = header
     return frame
+
+
+def _header(path: Path, separator: str) -> list[str]:
+    """The names of a CSV file's columns as they are meant: Polars leaves doubled quotes in them, and gives equal
+    ones other names."""
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
+            return next((names for names in csv.reader(lines, delimiter=separator) if names), [])
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error):
+        raise BadInput(f"{path.name}: the header cannot be read; it must be CSV in UTF-8") from None
+
+
+def _require_names(columns: Sequence[str], path: Path) -> None:
+    if unnamed := [str(place) for place, name in enumerate(columns, 1) if not name.strip()]:
+        raise BadInput(f"{path.name}: column {', '.join(unnamed)} has no name; name it, or take it out")
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        frame = pl.read_parquet(path)
     except FileNotFoundError:
         raise BadInput(f"{path.name} is not there") from None
     except (OSError, pl.exceptions.PolarsError):
         raise BadInput(f"{path.name} cannot be read as Parquet") from None
+    _require_names(frame.columns, path)
+    return frame
 
 
 def _kind(path: Path) -> str:
@@ -428,6 +492,26 @@ def _counted(path: Path | None, count: str | None, separator: str) -> pl.DataFra
     if counted.null_count() or (counted < 0).any():
         raise BadInput(f"{path.name}: column {count!r} does not hold whole numbers of people in every row")
     return people.with_columns(counted)
+
+
+def columns_named(given: Iterable[str], frame: pl.DataFrame, path: Path, where: str) -> list[str]:
+    """The columns in options that may be repeated and hold several each: the column that is called so if there is
+    one, otherwise names separated by commas.
+
+    Raises BadInput, saying `where`, for a name that is empty, given twice, no column's, or could mean both.
+    """
+    found: list[str] = []
+    for entry in given:
+        names = [name.strip() for name in entry.split(",")]
+        if entry in frame.columns and len(names) > 1 and not set(names) - set(frame.columns):
+            raise BadInput(f"{where}: {entry} is one column of {path.name} and several; rename one of them there")
+        found += [entry] if entry in frame.columns else names
+    if not all(found):
+        raise BadInput(f"{where}: a name is empty; write columns as a,b")
+    if twice := [name for place, name in enumerate(found) if name in found[:place]]:
+        raise BadInput(f"{where} names {', '.join(dict.fromkeys(twice))} twice; keep one of the two")
+    require_columns(frame, found, path)
+    return found
 
 
 def require_columns(frame: pl.DataFrame, names: Sequence[str], path: Path) -> None:

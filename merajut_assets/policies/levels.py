@@ -24,9 +24,9 @@ from merajut_assets.policies.stakeholder import (
     Open,
     ProtectionLevel,
     StakeholderPolicy,
-    Strict,
     parse_document,
 )
+from merajut_assets.privacy.documents import StrictModel
 
 LEVELS = "levels"
 # The strictest first.
@@ -36,7 +36,7 @@ Region = Literal["village", "district", "regency", "province"]
 REGIONS: tuple[Region, ...] = ("village", "district", "regency", "province")
 
 
-class Level(Strict):
+class Level(StrictModel):
     """Least k; least number of values and largest distance of sensitive columns, by kind of distance; the finest
     region; how many quasi-identifiers at most; for statistics the largest δ of a release, and ε (None: the budget
     decides)."""
@@ -55,14 +55,14 @@ class Level(Strict):
         return self.t_ordered if kind == "ordered" else self.t
 
 
-class Choice(Strict):
+class Choice(StrictModel):
     subject: Subject | None = None
     classification: PrivacyClass | None = None
     purpose: str | None = None
     level: ProtectionLevel
 
 
-class Levels(Strict):
+class Levels(StrictModel):
     levels: dict[ProtectionLevel, Level]
     choice: tuple[Choice, ...]
     close: tuple[str, ...]

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from merajut_assets.contracts.base import LegalBasis
+from merajut_assets.privacy.documents import DocumentError, StrictModel, explained, read_document
 from merajut_assets.privacy.policy import Policy
 
 DIRECTORY = Path(__file__).parent
@@ -31,16 +31,10 @@ class StakeholderPolicyError(ValueError):
     """A stakeholder's policy file is malformed or contradicts itself."""
 
 
-class Strict(BaseModel):
-    """A part of a policy file: unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+_Model = TypeVar("_Model", bound=StrictModel)
 
 
-_Model = TypeVar("_Model", bound=Strict)
-
-
-class Microdata(Strict):
+class Microdata(StrictModel):
     """Rows about single persons, anonymised under `privacy`."""
 
     kind: Literal["microdata"]
@@ -51,7 +45,7 @@ class Microdata(Strict):
     risk_limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
 
-class Aggregate(Strict):
+class Aggregate(StrictModel):
     """Figures about groups; a row with fewer than `k` distinct `contributors` is withheld."""
 
     kind: Literal["aggregate"]
@@ -59,13 +53,13 @@ class Aggregate(Strict):
     contributors: str
 
 
-class Open(Strict):
+class Open(StrictModel):
     """Rows about no person."""
 
     kind: Literal["open"]
 
 
-class Overall(Strict):
+class Overall(StrictModel):
     """Limits for all stakeholders together. `epsilon_per_year`: the ε of one person in a calendar year, summed
     over every stakeholder and category."""
 
@@ -75,7 +69,7 @@ class Overall(Strict):
 Dataset = Annotated[Microdata | Aggregate | Open, Field(discriminator="kind")]
 
 
-class Budget(Strict):
+class Budget(StrictModel):
     epsilon_per_release: float = Field(gt=0)
     epsilon_per_year: float = Field(gt=0)
 
@@ -86,12 +80,12 @@ class Budget(Strict):
         return self
 
 
-class BoundedValue(Strict):
+class BoundedValue(StrictModel):
     bounds: tuple[float, float]
     share: float = Field(gt=0, le=1)
 
 
-class Statistic(Strict):
+class Statistic(StrictModel):
     """A differentially private release about children. `share` is its part of the category's ε."""
 
     category: Literal["demographics", "outcomes", "research", "public"]
@@ -109,7 +103,7 @@ class Statistic(Strict):
         return self
 
 
-class StakeholderPolicy(Strict):
+class StakeholderPolicy(StrictModel):
     stakeholder: str
     purpose: str
     consent_purpose: str
@@ -158,12 +152,12 @@ def parse_policy(text: str, name: str) -> StakeholderPolicy:
 
 def parse_document(model: type[_Model], text: str, name: str) -> _Model:
     """A policy file's text as `model`; StakeholderPolicyError with the places that are wrong."""
-    document: Any = yaml.safe_load(text)
     try:
-        return model.model_validate(document)
+        return model.model_validate(read_document(text))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise StakeholderPolicyError(f"policy {name}: {problems}") from None
+        raise StakeholderPolicyError(f"policy {name}: {explained(error)}") from None
+    except DocumentError as error:
+        raise StakeholderPolicyError(f"policy {name}: {error}") from None
 
 
 @cache

@@ -77,6 +77,8 @@ def taken(frame: pl.DataFrame, policy: Policy, *, is_compared_as_text: bool = Fa
     named = [*policy.quasi_identifiers, *own]
     if missing := [name for name in named if name not in frame.columns]:
         raise DataError(f"the frame lacks column(s) {', '.join(missing)} that the policy names")
+    if "" in frame.columns:
+        raise DataError(f"column {frame.columns.index('') + 1} of the frame has no name; name it, or take it out")
     for name in subject:
         if frame.get_column(name).null_count():
             raise DataError(f"subject column {name!r} holds nulls; a row without a subject cannot be counted towards k")

@@ -183,7 +183,7 @@ def _check_types(frame: pl.DataFrame, other: Published, subject: str) -> None:
     """Raises DataError where columns are missing or of a type that cannot be compared, subjects would be joined
     otherwise by text than by value, or a value is not a number; PolicyError for a number of values below 1."""
     where = f"table {other.name!r}"
-    if wrong := [name for name, least in other.sensitive.items() if least < 1]:
+    if wrong := [name for name, least in other.sensitive.items() if type(least) is not int or least < 1]:
         raise PolicyError(f"{where}: column(s) {', '.join(wrong)} must keep at least 1 value; ask for one or more")
     require_texts(other.frame, [subject, *other.quasi_identifiers], where)
     require_scalars(other.frame, list(other.sensitive), where)

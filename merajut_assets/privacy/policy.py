@@ -13,8 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
+
+from merajut_assets.privacy.documents import DocumentError, StrictModel, explained, read_document
 
 Metric = Literal["loss", "aecs", "discernibility", "entropy", "precision"]
 Search = Literal["optimal", "local"]
@@ -24,7 +25,8 @@ METRICS: tuple[str, ...] = get_args(Metric)
 SEARCHES: tuple[str, ...] = get_args(Search)
 KINDS = ("hierarchy", "prefix", "date", "intervals", "codes")
 ANY_DATE = "*"
-DATE_UNIT = re.compile(r"^(day|month|quarter|year|[1-9]\d*y|\*)$")
+# Years have four digits at most; a longer span is a slip.
+DATE_UNIT = re.compile(r"day|month|quarter|year|[1-9][0-9]{0,3}y|\*")
 
 # Requirements a policy may name one day. Ignoring one of them would publish data that its
 # author believes to be protected, so each is refused by its name until it is enforced.
@@ -52,11 +54,7 @@ def _refuse(what: str, instead: str) -> None:
     raise PolicyError(f"{what} is not available in this version; {instead}")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True)
-
-
-class QuasiIdentifier(_Strict):
+class QuasiIdentifier(StrictModel):
     """How one column generalises. Exactly one of the five kinds; level 0 is the first one listed.
 
     `hierarchy`: path of a CSV without header, `value;level 1;…;*`, level 0 being the value itself.
@@ -75,7 +73,7 @@ class QuasiIdentifier(_Strict):
     intervals: tuple[float, ...] | None = None
     then: tuple[int | Literal["*"], ...] = ()
     codes: Literal["wilayah"] | None = None
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, gt=0)
     least_level: int = Field(default=0, ge=0, validation_alias=AliasChoices("least_level", "from_level"))
 
     @property
@@ -95,16 +93,16 @@ class QuasiIdentifier(_Strict):
             if list(self.prefix) != sorted(set(self.prefix), reverse=True):
                 raise ValueError("'prefix' lengths must become smaller from level to level")
         if self.date is not None:
-            if not self.date or any(not DATE_UNIT.match(unit) for unit in self.date):
-                raise ValueError("'date' units are day, month, quarter, year, <n>y and *")
+            if not self.date or any(not DATE_UNIT.fullmatch(unit) for unit in self.date):
+                raise ValueError("'date' units are day, month, quarter, year, <n>y (n up to 9999) and *")
             if "*" in self.date[:-1]:
                 raise ValueError("'*' can only be the last level")
             months = [_months(unit) for unit in self.date if unit != ANY_DATE]
             if any(coarser <= finer or coarser % finer for finer, coarser in pairwise(months)):
                 raise ValueError("each 'date' unit must hold the one before it whole (2y fits into 4y or 10y, not 5y)")
         if self.intervals is not None:
-            if len(self.intervals) < 1 or any(b != b or abs(b) == float("inf") for b in self.intervals):
-                raise ValueError("'intervals' needs at least one finite break point")
+            if not self.intervals:
+                raise ValueError("'intervals' needs at least one break point")
             if list(self.intervals) != sorted(set(self.intervals)):
                 raise ValueError("'intervals' break points must ascend")
             if "*" in self.then[:-1] or any(step != "*" and step < 2 for step in self.then):
@@ -112,7 +110,7 @@ class QuasiIdentifier(_Strict):
         return self
 
 
-class LDiversity(_Strict):
+class LDiversity(StrictModel):
     """How many values of the sensitive column every class must hold; a null is no value.
 
     `distinct`: at least `l` different values. `entropy`: the entropy of the values is at least log `l`,
@@ -121,8 +119,8 @@ class LDiversity(_Strict):
     """
 
     kind: Literal["distinct", "entropy", "recursive"] = "distinct"
-    l: int | float = Field(ge=1, allow_inf_nan=False)  # noqa: E741 (the model's own name, written so in policies)
-    c: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    l: int | float = Field(ge=1)  # noqa: E741 (the model's own name, written so in policies)
+    c: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -133,7 +131,7 @@ class LDiversity(_Strict):
         return self
 
 
-class TCloseness(_Strict):
+class TCloseness(StrictModel):
     """How far the values of a class may be distributed from those of the whole frame, from 0 to 1.
 
     `equal`: total variation distance; a null is a value of its own. `ordered`: earth mover's distance
@@ -145,7 +143,7 @@ class TCloseness(_Strict):
     """
 
     kind: Literal["equal", "ordered", "hierarchical"] = "equal"
-    t: float = Field(ge=0, le=1, allow_inf_nan=False)
+    t: float = Field(ge=0, le=1)
     hierarchy: Path | None = None
     separator: str = Field(default=";", min_length=1, max_length=1)
     order: tuple[str | int | float, ...] | None = None
@@ -157,12 +155,13 @@ class TCloseness(_Strict):
         if self.order is not None:
             if self.kind != "ordered":
                 raise ValueError("'order' belongs to t_closeness of kind ordered")
-            if len(set(self.order)) != len(self.order) or len(self.order) < 2:
-                raise ValueError("'order' needs two values or more, each once")
+            # As text, too: columns of text are compared with the values as they are written.
+            if min(len(set(self.order)), len({str(value) for value in self.order})) < max(len(self.order), 2):
+                raise ValueError("'order' needs two values or more, each once (1 and '1' are the same text)")
         return self
 
 
-class Sensitive(_Strict):
+class Sensitive(StrictModel):
     """What must hold for one sensitive column within every class.
 
     `beta_likeness`: basic β-likeness, (share in the class - share in the frame) / share in the frame is
@@ -171,7 +170,7 @@ class Sensitive(_Strict):
 
     l_diversity: LDiversity | None = None
     t_closeness: TCloseness | None = None
-    beta_likeness: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    beta_likeness: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -186,7 +185,7 @@ class Sensitive(_Strict):
         return data
 
 
-class KMap(_Strict):
+class KMap(StrictModel):
     """Every class is shared by at least `k` people of the `population`: rows of a Parquet file (or of the
     frame given to `anonymise`) with the columns of the classes."""
 
@@ -194,25 +193,27 @@ class KMap(_Strict):
     population: Path | None = None
 
 
-class DeltaPresence(_Strict):
+class DeltaPresence(StrictModel):
     """Of the people of the `population` in a class, the share that is in the release lies within [min, max].
 
     With `min` above 0 that is asked of every class of the population in the partitions that the frame has, also of
     those without a published row, so that nothing can be suppressed either.
     """
 
-    min: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
-    max: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
+    min: float = Field(default=0.0, ge=0, le=1)
+    max: float = Field(default=1.0, ge=0, le=1)
     population: Path | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.min > self.max:
             raise ValueError("'min' is larger than 'max'")
+        if (self.min, self.max) == (0, 1):
+            raise ValueError("asks for nothing; give 'min' above 0 or 'max' below 1")
         return self
 
 
-class Policy(_Strict):
+class Policy(StrictModel):
     """Everything `anonymise` needs to know besides the frame.
 
     `k` counts distinct values of `subject`, or rows when no subject column is named.
@@ -232,7 +233,7 @@ class Policy(_Strict):
     k: int = Field(ge=1)
     k_map: KMap | None = None
     delta_presence: DeltaPresence | None = None
-    suppression_limit: float = Field(default=0.0, ge=0.0, le=1.0, allow_inf_nan=False)
+    suppression_limit: float = Field(default=0.0, ge=0.0, le=1.0)
     metric: Metric = "loss"
     search: Search = "optimal"
     # Left out where it says nothing: releases that were stored before there was a choice keep their policy's digest.
@@ -240,7 +241,7 @@ class Policy(_Strict):
     exact: tuple[str, ...] = ()
     subject: str | None = None
     presence: Presence = "known"
-    repeated_suppression_limit: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
+    repeated_suppression_limit: float | None = Field(default=None, ge=0.0, le=1.0)
 
     @model_validator(mode="before")
     @classmethod
@@ -271,6 +272,8 @@ class Policy(_Strict):
             ("subject", subject),
         ):
             for column in columns:
+                if not column:
+                    raise ValueError(f"a {role} column has no name")
                 if column in roles:
                     raise ValueError(f"column {column!r} is declared {roles[column]} and {role}; give it one role")
                 roles[column] = role
@@ -294,7 +297,7 @@ class Policy(_Strict):
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise PolicyError(_explain(error)) from None
+            raise PolicyError(explained(error)) from None
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], directory: Path | None = None) -> Self:
@@ -308,14 +311,16 @@ class Policy(_Strict):
         """The policy in a YAML file; relative paths in it count from that file's directory."""
         path = Path(path)
         try:
-            mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+            mapping = read_document(path.read_text(encoding="utf-8"))
+            if isinstance(mapping, Mapping):
+                return cls.from_mapping(mapping, directory=path.parent)
         except OSError:
             raise PolicyError(f"policy {path.name} cannot be read; check that the file exists") from None
-        except (yaml.YAMLError, UnicodeDecodeError):
-            raise PolicyError(f"policy {path.name} is not valid YAML in UTF-8") from None
-        if not isinstance(mapping, Mapping):
-            raise PolicyError(f"policy {path.name} must be a mapping with quasi_identifiers and k")
-        return cls.from_mapping(mapping, directory=path.parent)
+        except UnicodeDecodeError:
+            raise PolicyError(f"policy {path.name} is not in UTF-8; save it so") from None
+        except (DocumentError, PolicyError) as error:
+            raise PolicyError(f"policy {path.name}: {error}") from None
+        raise PolicyError(f"policy {path.name} must be a mapping with quasi_identifiers and k")
 
     @property
     def class_columns(self) -> list[str]:
@@ -328,11 +333,3 @@ def _resolved(entry: Any, directory: Path, name: str = "") -> Any:
     if isinstance(entry, Mapping):
         return {key: _resolved(value, directory, str(key)) for key, value in entry.items()}
     return directory / entry if name in ("hierarchy", "population") and isinstance(entry, str | Path) else entry
-
-
-def _explain(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        place = ".".join(str(part) for part in problem["loc"]) or "policy"
-        problems.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
-    return "; ".join(problems)

@@ -59,6 +59,8 @@ def assess_risk(
     if not 0 <= threshold <= 1:
         raise PolicyError("threshold must be between 0 and 1")
     require_scalars(frame, [*quasi_identifiers, *([subject] if subject is not None else [])])
+    if subject is not None and frame.get_column(subject).null_count():
+        raise DataError(f"subject column {subject!r} holds nulls; its rows cannot be counted as people")
     if isinstance(population, pl.DataFrame):
         # The labels of both are compared as text.
         require_texts(frame, quasi_identifiers, "the frame beside a population")

@@ -35,6 +35,7 @@ def release(frame: pl.DataFrame, **changes: Any) -> Any:
         ({"zip": ["1", "1"], "country": [1.0, NAN]}, {"exact": ["country"]}, "'country' holds NaN"),
         ({"zip": ["1", "1"], "child": [SECRET, None]}, {"subject": "child"}, "'child' holds nulls"),
         ({"zip": [[SECRET], ["1"]]}, {}, "'zip'"),
+        ({"zip": ["1", "1"], "": [SECRET, "a"]}, {}, "column 2 of the frame has no name"),
         ({"zip": ["1", "1"], "reason": [[SECRET], ["b"]]}, DIVERSE, "'reason' has a nested type"),
     ],
 )
