@@ -92,6 +92,15 @@ def read_document(text: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """Judges each node once, when it is composed: before the values of `<<` are merged into a mapping."""
 
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()
+            named = self.anchors.get(alias.anchor)
+            # A node that is not complete yet has no end.
+            if named is not None and named.end_mark is None:
+                raise DocumentError(int(alias.start_mark.line) + 1, "the alias stands within what it is an alias of")
+        return super().compose_node(parent, index)
+
     def compose_scalar_node(self, anchor: dict[Hashable, yaml.Node]) -> yaml.ScalarNode:
         node = super().compose_scalar_node(anchor)
         if node.tag in _NUMBERS and _AMBIGUOUS.match(node.value):

@@ -30,6 +30,7 @@ SLIPS = [
     ("l: [1:30]\n", "colons as sexagesimal"),
     (f"\n- [{SECRET}", "line 2: not valid YAML"),
     (f"k: *{SECRET}\n", "not valid YAML"),
+    ("k: 5\na: &x {b: [*x]}\n", "line 2: the alias stands within what it is an alias of"),
     (f"k: !{SECRET} 1\n", "not valid YAML"),
     ("k: 2026-13-45\n", "not valid YAML"),
     ("k: \x07\n", "not valid YAML"),
