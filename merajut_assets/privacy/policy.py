@@ -208,8 +208,8 @@ class DeltaPresence(StrictModel):
     def _consistent(self) -> Self:
         if self.min > self.max:
             raise ValueError("'min' is larger than 'max'")
-        if (self.min, self.max) == (0, 1):
-            raise ValueError("asks for nothing; give 'min' above 0 or 'max' below 1")
+        if not self.model_fields_set & {"min", "max"}:
+            raise ValueError("asks for nothing; give 'min', 'max' or both")
         return self
 
 
