@@ -88,7 +88,8 @@ def anonymise(
 
     With `search: optimal` all rows (of each combination of the exact columns) have one level per
     quasi-identifier, the best over the whole lattice, or, where that is too large, a good one with a bound on
-    how far it is from the best; with `search: local` each class has levels of its own. Quasi-identifiers are
+    how far it is from the best; with `search: local` each class has levels of its own, and a label that has
+    the text of another level's for other values gets a text of its own (`with_labels_apart`). Quasi-identifiers are
     published as text; every other column stays as it is, but that Enum and Categorical become String, since their
     categories name what nobody publishes. Suppressed records are removed. Rows are ordered by
     the content of the release, so the input's order tells nothing.
