@@ -24,7 +24,7 @@ from merajut_assets.privacy.categories import without_categories
 from merajut_assets.privacy.certificate import certify
 from merajut_assets.privacy.classes import class_numbers
 from merajut_assets.privacy.counting import Part, count_frame
-from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain
+from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain, together
 from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
 from merajut_assets.privacy.joined import OUT, SIGNATURE, Company, Published, company_of, share_of
@@ -35,7 +35,7 @@ from merajut_assets.privacy.metrics import METRICS, Metric, Tally, attribute_los
 from merajut_assets.privacy.policy import Policy, PolicyError
 from merajut_assets.privacy.problem import Integers, Problem
 from merajut_assets.privacy.publishing import Answer, publish
-from merajut_assets.privacy.repeated import Beside, RepeatedSolution, search_beside, why_not_beside
+from merajut_assets.privacy.repeated import Beside, RepeatedSolution, holds_beside, search_beside, why_not_beside
 
 NONE = -1
 # Of a part of which rows are left out for the sake of other tables.
@@ -194,8 +194,15 @@ def _solve(part: Part, policy: Policy) -> _Outcome:
     if policy.choice == "informed":
         return _found(part.problem, policy)
     problem = part.problem
+
+    def works(changed: Problem) -> bool:
+        chosen = _found(unseeing(changed), policy).class_of_tuple
+        return chosen is not None and not missed(changed, chosen)
+
     outcome = _found(unseeing(problem), policy)
-    if outcome.class_of_tuple is None or not (names := missed(problem, outcome.class_of_tuple)):
+    if outcome.class_of_tuple is None:
+        return replace(outcome, figures={**outcome.figures, "failure": diagnose(problem, works)})
+    if not (names := missed(problem, outcome.class_of_tuple)):
         return outcome
     enough = large_enough(problem, lambda blind: _found(blind, policy).class_of_tuple)
     failure = {
@@ -351,6 +358,8 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
     if found.levels is None or found.class_of_row is None:
         if is_too_large(part.problem) or search(part.problem, metric).levels is not None:
             figures["failure"] = why_not_beside(part.problem, beside, policy.k)
+        else:
+            figures["failure"] = diagnose(part.problem, lambda changed: holds_beside(changed, beside, changed.k))
         return _Outcome(None, None, figures)
     figures["beside"] = {
         "candidates": found.candidates,
@@ -410,7 +419,7 @@ def _report(
     if not solved or whole is None:
         failed = [part for part in parted if not part["solution"]]
         report["reason"] = "; ".join(filter(None, [explain(failed, len(parted)), report["remark"]]))
-        report["feasible_with"] = failed[0]["feasible_with"] if failed else {}
+        report["feasible_with"] = together(failed)
         return report
     attributes = parts[0].problem.attributes
     shown = [part for part in parted if part["classes"]]
