@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from merajut_assets.privacy.classes import Grouping, base_grouping, count, counts_for, group
-from merajut_assets.privacy.lattice import lattice_size, search
+from merajut_assets.privacy.lattice import is_too_large, lattice_size, search
 from merajut_assets.privacy.metrics import ClassMetric, Floats, Tally
 from merajut_assets.privacy.models import (
     AtLeast,
@@ -120,7 +120,7 @@ def diagnose(problem: Problem, works: Callable[[Problem], bool] = lambda _: True
 
 def _least_suppressed(problem: Problem, at_the_top: int) -> int:
     """The fewest rows that must be suppressed, given those at the coarsest levels; all of them without a solution."""
-    if lattice_size(problem) * problem.tuples > TUPLES_LOOKED_AT:
+    if is_too_large(problem) or lattice_size(problem) * problem.tuples > TUPLES_LOOKED_AT:
         return at_the_top
     found = search(replace(problem, limit=problem.rows), _Suppressed())
     return problem.rows if found.levels is None else found.suppressed_rows
