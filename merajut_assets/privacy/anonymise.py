@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -24,7 +24,7 @@ from merajut_assets.privacy.categories import without_categories
 from merajut_assets.privacy.certificate import certify
 from merajut_assets.privacy.classes import class_numbers
 from merajut_assets.privacy.counting import Part, count_frame
-from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain
+from merajut_assets.privacy.diagnosis import LARGER_K, diagnose, explain, together
 from merajut_assets.privacy.hierarchy import Hierarchy
 from merajut_assets.privacy.history import PARTITION, SUBJECT, Diversity, codes_of, least_values, partitions, past_of
 from merajut_assets.privacy.intake import taken
@@ -32,11 +32,11 @@ from merajut_assets.privacy.joined import OUT, SIGNATURE, Company, Published, co
 from merajut_assets.privacy.lattice import LatticeTooLarge, is_too_large, lattice_size, search
 from merajut_assets.privacy.local import local_recoding
 from merajut_assets.privacy.local_repeated import recode_beside
-from merajut_assets.privacy.metrics import METRICS, Tally, attribute_loss, tally
+from merajut_assets.privacy.metrics import METRICS, Metric, Tally, attribute_loss, tally
 from merajut_assets.privacy.policy import Policy, PolicyError
 from merajut_assets.privacy.problem import Integers, Problem
 from merajut_assets.privacy.publishing import Answer, publish
-from merajut_assets.privacy.repeated import Beside, RepeatedSolution, search_beside, why_not_beside
+from merajut_assets.privacy.repeated import Beside, RepeatedSolution, holds_beside, search_beside, why_not_beside
 
 NONE = -1
 # Of a part of which rows are left out for the sake of other tables.
@@ -89,7 +89,10 @@ def anonymise(
 
     With `search: optimal` all rows (of each combination of the exact columns) have one level per
     quasi-identifier, the best over the whole lattice, or, where that is too large, a good one with a bound on
-    how far it is from the best; with `search: local` each class has levels of its own. Quasi-identifiers are
+    how far it is from the best; with `search: local` each class has levels of its own, and a label that has
+    the text of another level's for other values gets a text of its own (`with_labels_apart`). These classes are
+    searched by Loss whatever the metric; where one generalisation is better by the policy's metric, it is the answer,
+    without `local` in the report, and the remark says what was compared. Quasi-identifiers are
     published as text; every other column stays as it is, but that Enum and Categorical become String, since their
     categories name what nobody publishes. Suppressed records are removed. Rows are ordered by
     the content of the release, so the input's order tells nothing.
@@ -111,8 +114,9 @@ def anonymise(
     `lattice_size`, `nodes_checked`, `nodes_pruned`, `pruned_by` (nodes per requirement that none of them
     meets, or `bound`), `lower_bound` and `gap` (how much less any release of this kind may cost; None for local
     recoding and several partitions), `optimal` (whether that is proved to be nothing, or that there is no
-    solution), `remark` (in words, where it is not), `certificate` (None beside a history or other tables, which it does
-    not hold, and where a blind choice has no solution though an informed one may), `seconds`, `seconds_by_step`; of
+    solution), `remark` (in words, where it is not, and where local recoding is searched by another metric),
+    `certificate` (None beside a history or other tables, which it does not hold, and where a blind choice has no
+    solution though an informed one may), `seconds`, `seconds_by_step`; of
     local recoding `local` (with several partitions under `partitions` only), such as the
     `loss_without_narrowing_rule`; beside a history `candidates` (the fewest that any subject has),
     `candidates_presence_known` (for an attacker who knows who was absent) and `left_out_beside_history`; beside other
@@ -188,8 +192,15 @@ def _solve(part: Part, policy: Policy) -> _Outcome:
     if policy.choice == "informed":
         return _found(part.problem, policy)
     problem = part.problem
+
+    def works(changed: Problem) -> bool:
+        chosen = _found(unseeing(changed), policy).class_of_tuple
+        return chosen is not None and not missed(changed, chosen)
+
     outcome = _found(unseeing(problem), policy)
-    if outcome.class_of_tuple is None or not (names := missed(problem, outcome.class_of_tuple)):
+    if outcome.class_of_tuple is None:
+        return replace(outcome, figures={**outcome.figures, "failure": diagnose(problem, works)})
+    if not (names := missed(problem, outcome.class_of_tuple)):
         return outcome
     enough = large_enough(problem, lambda blind: _found(blind, policy).class_of_tuple)
     failure = {
@@ -214,17 +225,27 @@ def _found(problem: Problem, policy: Policy) -> _Outcome:
     if found.levels is None:
         return _Outcome(None, None, figures)
     figures["optimum"] = found.metric
-    if policy.search == "local":
-        recoding = local_recoding(problem, found.levels)
-        if recoding is not None:
-            classes = recoding.class_of_tuple
-            levels = recoding.levels[np.maximum(classes, 0)]
-            return _Outcome(classes, levels, {**figures, "local": recoding.figures}, tally(problem, levels, classes))
     classes = class_numbers(problem, found.levels)
     if found.suppressed is not None:
         classes[found.suppressed] = NONE
     levels = np.broadcast_to(np.array(found.levels, dtype=np.int64), (problem.tuples, len(found.levels)))
-    return _Outcome(classes, levels, figures, tally(problem, levels, classes))
+    one = _Outcome(classes, levels, figures, tally(problem, levels, classes))
+    if policy.search == "optimal" or (recoding := local_recoding(problem, found.levels)) is None:
+        return one
+    classes = recoding.class_of_tuple
+    levels = recoding.levels[np.maximum(classes, 0)]
+    local = _Outcome(classes, levels, {**figures, "local": recoding.figures}, tally(problem, levels, classes))
+    return one if _costs_less(METRICS[policy.metric], problem, one, local) else local
+
+
+def _costs_less(metric: Metric, problem: Problem, one: _Outcome, other: _Outcome) -> bool:
+    """Whether `one` solution is better than the `other`: by the metric, and of equal ones the one with fewer rows
+    suppressed."""
+    assert one.tally is not None
+    assert other.tally is not None
+    value, compared = metric.of(one.tally, problem.attributes), metric.of(other.tally, problem.attributes)
+    tie = metric.tie(compared)
+    return value < compared - tie or (value <= compared + tie and one.tally.suppressed < other.tally.suppressed)
 
 
 def _solve_joined(parts: Sequence[Part], company: Company) -> tuple[list[_Outcome], dict[str, Any] | None]:
@@ -337,6 +358,8 @@ def _solve_beside(part: Part, policy: Policy, frame: pl.DataFrame, history: pl.D
     if found.levels is None or found.class_of_row is None:
         if is_too_large(part.problem) or search(part.problem, metric).levels is not None:
             figures["failure"] = why_not_beside(part.problem, beside, policy.k)
+        else:
+            figures["failure"] = diagnose(part.problem, lambda changed: holds_beside(changed, beside, changed.k))
         return _Outcome(None, None, figures)
     figures["beside"] = {
         "candidates": found.candidates,
@@ -396,7 +419,7 @@ def _report(
     if not solved or whole is None:
         failed = [part for part in parted if not part["solution"]]
         report["reason"] = "; ".join(filter(None, [explain(failed, len(parted)), report["remark"]]))
-        report["feasible_with"] = failed[0]["feasible_with"] if failed else {}
+        report["feasible_with"] = together(failed)
         return report
     attributes = parts[0].problem.attributes
     shown = [part for part in parted if part["classes"]]
@@ -430,7 +453,7 @@ def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any
         "rows": problem.rows,
         **{name: outcome.figures[name] for name in ("lattice_size", "nodes_checked", "nodes_pruned", "pruned_by")},
         "optimal": not is_bounded and (policy.search == "optimal" or found is None),
-        "remark": (outcome.figures.get("remark") or _unproved(outcome)) if is_bounded else None,
+        "remark": "; ".join(_remarks(policy, outcome)) or None,
     }
     if found is None or outcome.class_of_tuple is None or outcome.levels is None:
         return {**report, **(outcome.figures.get("failure") or diagnose(problem))}
@@ -457,6 +480,17 @@ def _part_report(policy: Policy, part: Part, outcome: _Outcome) -> dict[str, Any
         name = "best_found_of_one_generalisation" if is_bounded else "optimum_of_one_generalisation"
         report["local"] = {**outcome.figures["local"], name: outcome.figures["optimum"]}
     return report
+
+
+def _remarks(policy: Policy, outcome: _Outcome) -> Iterator[str]:
+    if not outcome.figures["optimal"]:
+        yield outcome.figures.get("remark") or _unproved(outcome)
+    if outcome.tally is not None and policy.search == "local" and policy.metric != "loss":
+        worth = "worse" if "local" in outcome.figures else "better"
+        yield (
+            f"classes with levels of their own are searched by loss; by {policy.metric} they are only compared with "
+            f"one generalisation, and are no {worth}"
+        )
 
 
 def _unproved(outcome: _Outcome) -> str:

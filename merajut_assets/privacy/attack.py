@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from merajut_assets.privacy.hierarchy import ANY, UNKNOWN, build_hierarchy
+from merajut_assets.privacy.hierarchy import ANY, UNKNOWN, build_hierarchy, with_labels_apart
 from merajut_assets.privacy.policy import DataError, QuasiIdentifier
 
 
@@ -102,7 +102,8 @@ def covered(values: pl.Series, labels: pl.Series, hierarchy: QuasiIdentifier | N
     """Which of `values` each of `labels` can stand for, as pairs (label, value).
 
     A label stands for the values that the hierarchy turns into it, on the finest level that has it: the
-    narrowest reading, so that nobody is counted who may be meant only if it is read more widely. `*` stands for
+    narrowest reading, so that nobody is counted who may be meant only if it is read more widely. It may be one of local
+    recoding, where labels of different levels are kept apart (`with_labels_apart`). `*` stands for
     everybody; so does the label of a missing value, unless it is a value of the population itself.
     """
     values = values.drop_nulls().unique().sort()
@@ -110,7 +111,11 @@ def covered(values: pl.Series, labels: pl.Series, hierarchy: QuasiIdentifier | N
     pairs = [pl.DataFrame({"label": values.cast(pl.String), "value": values})]
     if hierarchy is not None and len(values):
         built = build_hierarchy(values, hierarchy)
-        pairs = [pl.DataFrame({"label": built.published(level), "value": values}) for level in range(built.levels)]
+        pairs = [
+            pl.DataFrame({"label": texts.published(level), "value": values})
+            for texts in (built, with_labels_apart(built, hierarchy))
+            for level in range(built.levels)
+        ]
     found = pairs[0].clear()
     for pair in pairs:
         fresh = pair.filter(pl.col("label").is_in(wanted.implode()) & ~pl.col("label").is_in([ANY]))

@@ -62,9 +62,7 @@ def missed(problem: Problem, class_of_tuple: Integers) -> list[str]:
 
 def large_enough(problem: Problem, classes: Callable[[Problem], Integers | None]) -> int | None:
     """A k with which `classes`, a blind choice, keeps all models of the task; None where the largest does not."""
-    first = problem.requirements[0].model
-    assert isinstance(first, AtLeast)
-    k = first.minimum
+    k = problem.k
     while (k := ceil(STEP * k)) <= problem.rows:
         chosen = classes(unseeing(problem, k))
         if chosen is None:

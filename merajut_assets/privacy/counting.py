@@ -23,6 +23,7 @@ from merajut_assets.privacy.hierarchy import (
     Hierarchy,
     Numbers,
     Rows,
+    as_published,
     distinct_columns,
     hierarchy_of,
     narrow,
@@ -198,7 +199,7 @@ def _encoded(columns: Sequence[pl.Series], policy: Policy) -> tuple[dict[str, Hi
     places: list[Numbers] = []
     numbered = distinct_columns(columns)
     for (name, spec), (distinct, number) in zip(policy.quasi_identifiers.items(), numbered, strict=True):
-        hierarchy = hierarchies[name] = hierarchy_of(distinct, number, spec)
+        hierarchy = hierarchies[name] = as_published(hierarchy_of(distinct, number, spec), policy)
         codes, place = np.unique(hierarchy.codes[spec.least_level][hierarchy.rows], return_inverse=True)
         in_use.append(codes)
         places.append(narrow(place, len(codes)))

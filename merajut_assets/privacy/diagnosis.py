@@ -1,7 +1,8 @@
 """Why a policy has no solution, and what would make one.
 
-Belongs here: judging the coarsest generalisation, and the smallest changes of the policy's numbers under
-which it would do. Does not belong here: the search, or frames.
+Belongs here: judging the coarsest generalisation, the smallest changes of the policy's numbers under which it would
+do, and the smallest suppression limit under which any generalisation would. Does not belong here: the search, or
+frames.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from merajut_assets.privacy.classes import Grouping, base_grouping, count, counts_for, group
+from merajut_assets.privacy.lattice import is_too_large, lattice_size, search
+from merajut_assets.privacy.metrics import ClassMetric, Floats, Tally
 from merajut_assets.privacy.models import (
     AtLeast,
     BetaLikeness,
@@ -27,11 +30,13 @@ from merajut_assets.privacy.models import (
     Presence,
     RecursiveDiversity,
 )
-from merajut_assets.privacy.problem import Flags, Integers, Problem, Requirement
+from merajut_assets.privacy.problem import Attribute, Flags, Integers, Problem, Requirement
 
 SUPPRESSION_LIMIT = "suppression_limit"
 LARGER_K = "a larger k"
 PLACES = Decimal("0.000001")
+# How many tuples all nodes of a lattice may have for the suppression limit to be searched for: in a second or two.
+TUPLES_LOOKED_AT = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,32 @@ class _Offer:
     beyond: bool = False
 
 
-def diagnose(problem: Problem) -> dict[str, Any]:
+class _Suppressed(ClassMetric):
+    """The number of suppressed rows."""
+
+    def value(self, sizes: Integers, suppressed: int, rows: int) -> float:
+        return float(suppressed)
+
+    def of(self, tally: Tally, attributes: Sequence[Attribute]) -> float:
+        return float(tally.suppressed)
+
+    def few(self, classes: Floats | Integers, rows: int) -> Floats:
+        return np.zeros(classes.shape)
+
+    def coarser(self, sizes: Integers, least: int, rows: int) -> float:
+        return 0.0
+
+    def finer(self, lost: int, least: int, rows: int) -> float:
+        return float(lost)
+
+
+def diagnose(problem: Problem, works: Callable[[Problem], bool] = lambda _: True) -> dict[str, Any]:
     """`reason`: which requirements even the coarsest generalisation misses. `feasible_with`: the numbers that,
-    taken together, it would meet, and the suppression limit under which it would do without them."""
+    taken together, it would meet, and the suppression limit under which there would be a solution without them: the
+    smallest one, or, where many tuples make that too much to find, the one for the coarsest levels.
+
+    `works`: whether a changed task is really solved, where that takes more than one generalisation that meets it;
+    what does not work is not offered."""
     if problem.rows == 0:
         return {"reason": "the frame has no rows", "feasible_with": {}}
     base = base_grouping(problem)
@@ -62,6 +90,7 @@ def diagnose(problem: Problem) -> dict[str, Any]:
     feasible_with: dict[str, float] = {}
     everything = np.zeros(top.size, dtype=bool)  # failing as things are
     kept = np.zeros(top.size, dtype=bool)  # failing with what is offered
+    eased: list[Requirement] = []
     for requirement in problem.requirements:
         failing = _failing(top, requirement)
         everything |= failing
@@ -73,18 +102,44 @@ def diagnose(problem: Problem) -> dict[str, Any]:
         if not _bearable(problem, top, kept | failing):
             requirement = _eased(problem, top, requirement, kept, feasible_with)
         kept |= _failing(top, requirement)
+        eased.append(requirement)
     suppressed = int(top.rows[everything].sum())
     if not failures:
         failures.append(
             "the requirements fail together, though each can be met alone: at the coarsest levels "
             f"{suppressed} of {problem.rows} rows would have to be suppressed and {problem.limit} may be"
         )
-    if not _bearable(problem, top, kept):
+    if not _bearable(problem, top, kept) or (feasible_with and not works(replace(problem, requirements=tuple(eased)))):
         feasible_with = {}
-    share = Decimal(suppressed) / Decimal(problem.rows)
-    if suppressed < problem.rows and not _covers_population(problem):
+    least = _least_suppressed(problem, suppressed)
+    if least < problem.rows and not _covers_population(problem) and works(replace(problem, limit=least)):
+        share = Decimal(least) / Decimal(problem.rows)
         feasible_with[SUPPRESSION_LIMIT] = float(share.quantize(PLACES, rounding=ROUND_CEILING))
     return {"reason": "; ".join(failures), "feasible_with": feasible_with}
+
+
+def _least_suppressed(problem: Problem, at_the_top: int) -> int:
+    """The fewest rows that must be suppressed, given those at the coarsest levels; all of them without a solution."""
+    if is_too_large(problem) or lattice_size(problem) * problem.tuples > TUPLES_LOOKED_AT:
+        return at_the_top
+    found = search(replace(problem, limit=problem.rows), _Suppressed())
+    return problem.rows if found.levels is None else found.suppressed_rows
+
+
+def together(failed: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What would do in all of the partitions that have no solution, out of their diagnoses: of each number the easiest.
+    Those that have a solution keep it, but where the choice is blind: it is made anew there. A larger k may not be
+    enough for one partition and too large for another."""
+    offered = [dict(part["feasible_with"]) for part in failed]
+    limits = [numbers.pop(SUPPRESSION_LIMIT, None) for numbers in offered]
+    result: dict[str, float] = {}
+    if all(offered) and (len(offered) == 1 or not any(LARGER_K in numbers for numbers in offered)):
+        for name in dict.fromkeys(name for numbers in offered for name in numbers):
+            easiest = max if _sign(name) == ">=" else min
+            result[name] = easiest(numbers[name] for numbers in offered if name in numbers)
+    if limits and None not in limits:
+        result[SUPPRESSION_LIMIT] = max(limits)
+    return result
 
 
 def explain(failed: Sequence[dict[str, Any]], parts: int) -> str:
@@ -92,12 +147,17 @@ def explain(failed: Sequence[dict[str, Any]], parts: int) -> str:
     if not failed:
         return "the frame has no rows; there is nothing to release"
     where = "" if parts == 1 else f"in {len(failed)} of {parts} partitions by the exact columns: "
-    changes = dict(failed[0]["feasible_with"])
+    changes = together(failed)
     share = changes.pop(SUPPRESSION_LIMIT, None)
     remedies = [" and ".join(f"{name} {_sign(name)} {value}" for name, value in changes.items())] if changes else []
     if share is not None:
         remedies.append(f"{SUPPRESSION_LIMIT} >= {share}")
-    advice = f"; feasible there with {' or '.join(remedies)}" if remedies else "; feasible with more rows only"
+    if remedies:
+        advice = f"; feasible there with {' or '.join(remedies)}"
+    elif any(part["feasible_with"] for part in failed):
+        advice = "; no one change would do in all of them"
+    else:
+        advice = "; feasible with more rows only"
     return f"{where}{failed[0]['reason']}{advice}"
 
 

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import polars as pl
 
 from merajut_assets.privacy.intake import require_texts, type_name, with_one_zero
-from merajut_assets.privacy.policy import DataError, PolicyError, QuasiIdentifier
+from merajut_assets.privacy.policy import DataError, Policy, PolicyError, QuasiIdentifier
 
 UNKNOWN = "unknown"
 ANY = "*"
@@ -229,6 +229,100 @@ def _domain_of(table: pl.DataFrame, name: str) -> _Domain:
 def _rows_of(chosen: pl.Series, number: Numbers) -> int:
     """How many rows have one of the `chosen` distinct values."""
     return int(chosen.to_numpy()[number].sum()) if chosen.any() else 0
+
+
+def as_published(hierarchy: Hierarchy, policy: Policy) -> Hierarchy:
+    """The `hierarchy` of a column with the texts that releases under `policy` have: where each class has levels of its
+    own, labels are kept apart (see `with_labels_apart`)."""
+    if policy.search == "optimal":
+        return hierarchy
+    return with_labels_apart(hierarchy, policy.quasi_identifiers[hierarchy.name])
+
+
+def with_labels_apart(hierarchy: Hierarchy, spec: QuasiIdentifier) -> Hierarchy:
+    """The `hierarchy` with texts each of which stands for one set of values, whatever permitted level it is on.
+
+    - A value that is shown whole and has the length of a coarser level's prefix, where longer values occur at all:
+      `1234 (whole)`, for `1234` are all that begin so. Were it to depend on whether some begin with this one, its text
+      would tell of single values, all rows of which may be suppressed.
+    - `*` for less than everything, and a label whose text a finer level has for other values: `Jakarta (level 1)`. In
+      a hierarchy file that depends on the file alone (and on there being nulls).
+
+    Labels of dates and intervals never collide.
+    """
+    levels = range(spec.least_level, hierarchy.levels)
+    texts = _whole_values_told(hierarchy, spec)
+    rows = pl.concat(
+        pl.DataFrame({"text": texts[level], "set": sets, "covers": hierarchy.cover[level]}).with_columns(level=level)
+        for level, sets in zip(levels, _sets_of_labels(hierarchy, levels), strict=True)
+    )
+    pairs = rows.group_by("set", "text").agg(pl.col("covers").first(), pl.col("level").min())
+    is_any = pl.col("text") == ANY
+    is_finest = pl.col("level") == pl.col("level").min().over("text")
+    keeps = (is_any & (pl.col("covers") == hierarchy.domain)) | (~is_any & is_finest)
+    colliding = pairs.filter(~keeps).sort("level", "text")
+    taken = set(rows.get_column("text"))
+    own = [_own_text(text, f"level {level}", taken) for text, level in colliding.select("text", "level").iter_rows()]
+    named = rows.join(
+        colliding.select("set", "text", pl.Series("own", own, dtype=pl.String)),
+        on=["set", "text"],
+        how="left",
+        maintain_order="left",
+    ).select("level", pl.coalesce("own", "text").alias("text"))
+    apart = [named.filter(pl.col("level") == level).get_column("text") for level in levels]
+    return replace(hierarchy, labels=(*hierarchy.labels[: spec.least_level], *apart))
+
+
+def _sets_of_labels(hierarchy: Hierarchy, levels: range) -> list[Codes]:
+    """Per level the number of the set of values that each label stands for."""
+    numbered: list[Codes] = []
+    used = 0
+    for level in levels:
+        size = len(hierarchy.cover[level])
+        sets = np.arange(used, used + size, dtype=np.int64)
+        if numbered:
+            # Levels nest: a label is the same set as one below it that stands for as many values, and as none else.
+            above = hierarchy.above(level - 1, level)
+            is_same = hierarchy.cover[level - 1] == hierarchy.cover[level][above]
+            sets[above[is_same]] = numbered[-1][is_same]
+        numbered.append(sets)
+        used += size
+    return numbered
+
+
+def _whole_values_told(hierarchy: Hierarchy, spec: QuasiIdentifier) -> list[pl.Series]:
+    """The labels of each level, those that are whole values and might be taken for a coarser level's prefix told."""
+    lengths = WILAYAH_CHARACTERS if spec.codes is not None else spec.prefix or ()
+    texts = list(hierarchy.labels)
+    longest = int(texts[0].filter(texts[0] != UNKNOWN).str.len_chars().to_numpy().max(initial=0))
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for level in range(spec.least_level, len(lengths)):
+        labels = texts[level]
+        coarser = [length for length in lengths[level + 1 :] if 0 < length < longest]
+        is_whole = labels.str.len_chars().is_in(coarser) & (labels != UNKNOWN)
+        if not is_whole.any():
+            continue
+        taken = taken or set(pl.concat(hierarchy.labels))
+        for text in labels.filter(is_whole):
+            if text not in found:
+                found[text] = _own_text(text, "whole", taken)
+        told = labels.replace(list(found), list(found.values()))
+        texts[level] = (
+            pl.DataFrame({"label": labels, "told": told, "is_whole": is_whole})
+            .select(pl.when("is_whole").then("told").otherwise("label"))
+            .to_series()
+        )
+    return texts
+
+
+def _own_text(text: str, note: str, taken: set[str]) -> str:
+    """The text with a note behind it, as often as makes it none of those `taken`, to which it is added."""
+    own = f"{text} ({note})"
+    while own in taken:
+        own = f"{own} ({note})"
+    taken.add(own)
+    return own
 
 
 def _check_nested(name: str, codes: Sequence[Codes]) -> None:

@@ -219,6 +219,11 @@ class Policy(StrictModel):
     `k` counts distinct values of `subject`, or rows when no subject column is named.
     `exact` columns are never generalised; classes never span two of their values, and each
     combination of their values is anonymised on its own, with its own share of suppression.
+    `search`: one generalisation for all rows (`optimal`), or each class at levels of its own (`local`). A text of a
+    `local` release stands for one set of values: `1234 (whole)` for that value where `1234` are all that begin so, and
+    `Jakarta (level 1)` where a hierarchy has `Jakarta` on a finer level for other values.
+    `metric`: what is minimised. `local` levels are searched by `loss` and only compared with one generalisation by
+    another metric.
     `presence`: whether one who holds several releases also knows of which of them somebody is no part, as
     neighbours know who came and who left; it matters beside a history only. `repeated_suppression_limit`:
     the limit beside earlier releases, where rows must leave for their sake, too (None: the same).

@@ -92,6 +92,12 @@ class Problem:
     def rows(self) -> int:
         return int(self.counts.sum())
 
+    @property
+    def k(self) -> int:
+        model = self.requirements[0].model
+        assert isinstance(model, AtLeast)
+        return model.minimum
+
     @cached_property
     def asks_for_most(self) -> tuple[int, str]:
         """The most rows, values or subjects that a requirement asks each class for, and its name."""

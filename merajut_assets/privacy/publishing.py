@@ -97,11 +97,6 @@ class _Texts:
     """The texts that one column publishes, over all levels in use, in alphabetical order."""
 
     def __init__(self, hierarchy: Hierarchy, levels: list[int]) -> None:
-        if len(levels) == 1:
-            # Labels of one level are in this order already.
-            self.labels = hierarchy.labels[levels[0]]
-            self.number_of = {levels[0]: np.arange(len(self.labels), dtype=np.int32)}
-            return
         self.labels = pl.concat([hierarchy.labels[level] for level in levels]).unique().sort()
         self.number_of = {
             level: self.labels.search_sorted(hierarchy.labels[level]).to_numpy().astype(np.int32) for level in levels

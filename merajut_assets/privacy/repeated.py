@@ -174,8 +174,7 @@ def offer(
 
 def why_not_beside(problem: Problem, beside: Beside, k: int) -> dict[str, Any]:
     """`reason` and `feasible_with`, where the past is what leaves no solution."""
-    top = tuple(attribute.levels - 1 for attribute in problem.attributes)
-    kept = standing(replace(problem, limit=problem.rows), class_numbers(problem, top), beside, k)
+    kept = _standing_at_the_top(replace(problem, limit=problem.rows), beside, k)
     if isinstance(kept, str):
         return {
             "reason": "beside the earlier releases no row can be published, even at the coarsest levels",
@@ -188,3 +187,13 @@ def why_not_beside(problem: Problem, beside: Beside, k: int) -> dict[str, Any]:
         f"coarsest levels and {problem.limit} may be",
         "feasible_with": {"suppression_limit": float(share)},
     }
+
+
+def holds_beside(problem: Problem, beside: Beside, k: int) -> bool:
+    """Whether the coarsest levels can be published beside the past."""
+    return not isinstance(_standing_at_the_top(problem, beside, k), str)
+
+
+def _standing_at_the_top(problem: Problem, beside: Beside, k: int) -> Flags | str:
+    top = tuple(attribute.levels - 1 for attribute in problem.attributes)
+    return standing(problem, class_numbers(problem, top), beside, k)

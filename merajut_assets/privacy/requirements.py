@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from merajut_assets.privacy.categories import without_categories
-from merajut_assets.privacy.hierarchy import build_hierarchy, read_hierarchy
+from merajut_assets.privacy.hierarchy import as_published, build_hierarchy, read_hierarchy
 from merajut_assets.privacy.joined import Published, require_distinct
 from merajut_assets.privacy.policy import DataError, Policy
 from merajut_assets.privacy.verify import check, verify
@@ -148,7 +148,7 @@ def _shown(
         column = original.get_column(name)
         if people is not None:
             column = pl.concat([column, people.get_column(name)])
-        hierarchy = build_hierarchy(column, spec)
+        hierarchy = as_published(build_hierarchy(column, spec), policy)
         levels = [transformation[name]] if is_one_level else range(spec.least_level, hierarchy.levels)
         texts[name] = pl.DataFrame(
             [

@@ -33,7 +33,15 @@ from merajut_assets.privacy.anonymise import Release
 from merajut_assets.privacy.association import Floats, Sides, Values, associations, pooled
 from merajut_assets.privacy.categories import without_categories
 from merajut_assets.privacy.counting import Packed, tally
-from merajut_assets.privacy.hierarchy import ANY, UNKNOWN, Codes, Hierarchy, build_hierarchy, ranked_columns
+from merajut_assets.privacy.hierarchy import (
+    ANY,
+    UNKNOWN,
+    Codes,
+    Hierarchy,
+    as_published,
+    build_hierarchy,
+    ranked_columns,
+)
 from merajut_assets.privacy.metrics import METRICS
 from merajut_assets.privacy.policy import DataError, Policy, QuasiIdentifier, TCloseness
 from merajut_assets.privacy.problem import Attribute
@@ -157,7 +165,7 @@ def _stepped(value: float, step: float) -> float:
 
 def _columns(original: pl.DataFrame, published: pl.DataFrame, release: Release, policy: Policy) -> list[_Column]:
     columns = [
-        _generalised(original, published.get_column(name), spec, _levels_in_use(release, name, spec))
+        _generalised(original, published.get_column(name), policy, _levels_in_use(release, name, spec))
         for name, spec in policy.quasi_identifiers.items()
     ]
     for name, rule in policy.sensitive.items():
@@ -176,10 +184,11 @@ def _levels_in_use(release: Release, name: str, spec: QuasiIdentifier) -> list[i
     return sorted(used)
 
 
-def _generalised(original: pl.DataFrame, published: pl.Series, spec: QuasiIdentifier, levels: Sequence[int]) -> _Column:
+def _generalised(original: pl.DataFrame, published: pl.Series, policy: Policy, levels: Sequence[int]) -> _Column:
+    spec = policy.quasi_identifiers[published.name]
     hierarchy = build_hierarchy(original.get_column(published.name), spec)
     ((texts, numbers),) = ranked_columns([published.cast(pl.String)])
-    text, leaf = _leaves_of(hierarchy, levels, texts)
+    text, leaf = _leaves_of(as_published(hierarchy, policy), levels, texts)
     return _Column(
         *(published.name, "quasi_identifier", hierarchy.rows, numbers),
         *(_rows(hierarchy.rows, hierarchy.domain), _rows(numbers, len(texts)), text, leaf),

@@ -348,3 +348,20 @@ def test_signatures_hold_no_value_of_the_release() -> None:
     assert not set(kept.get_column("class")) & set(other.get_column("class"))
     classes = release.frame.select(policy().class_columns).unique().height
     assert kept.get_column("class").n_unique() == classes
+
+
+@pytest.mark.parametrize("k", [30, 90, 200])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_what_is_offered_beside_a_history_holds_beside_it(seed: int, k: int) -> None:
+    """What would do for the release alone would be refused again for the sake of the past."""
+    frames = months(seed=seed, count=80, number=2)
+    first = anonymise(
+        frames[0], policy(), history=signatures(frames[0].clear(), policy(), KEY).with_columns(release=pl.lit(""))
+    )
+    assert first.frame is not None
+    history = signatures(first.frame, policy(), KEY).with_columns(pl.lit("first").alias(RELEASE))
+    numbers = dict(anonymise(frames[1], policy(k=k), history=history).report.get("feasible_with", {}))
+    limit = numbers.pop("suppression_limit", None)
+    offered = [{"suppression_limit": limit, "k": k}] if limit is not None else []
+    for changes in [*offered, *([numbers] if numbers else [])]:
+        assert anonymise(frames[1], policy(**changes), history=history).frame is not None
