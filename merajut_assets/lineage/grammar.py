@@ -64,7 +64,7 @@ _VALUES: frozenset[type[exp.Expr]] = frozenset(
     {
         exp.Identifier, exp.Literal, exp.Null, exp.Boolean, exp.Var, exp.DataType, exp.DataTypeParam, exp.Interval,
         exp.Tuple, exp.Bracket, exp.Slice, exp.Between, exp.In, exp.Any, exp.All, exp.AtTimeZone, exp.Collate,
-        exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript, exp.JSONPathWildcard,
+        exp.JSONKeyValue, exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript, exp.JSONPathWildcard,
     }
 )  # fmt: skip
 

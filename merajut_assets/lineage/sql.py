@@ -101,6 +101,17 @@ def carried_columns(manifest: Mapping[str, Any]) -> ColumnLineage:
     return _computed_from(manifest, (How.ROWS, How.COUNT))
 
 
+def tables_row_for_row(manifest: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """For every table model the sources, by unique id, of which it has a row for every row: neither grouped nor made
+    distinct on the way, through whatever other models. Raises ValueError as column_lineage."""
+    read = {unique_id: found.row_for_row for unique_id, found in query_lineages(manifest).items()}
+
+    def sources(unique_id: str) -> frozenset[str]:
+        return frozenset().union(*map(sources, read[unique_id])) if unique_id in read else frozenset({unique_id})
+
+    return {unique_id: sources(unique_id) for unique_id in read}
+
+
 def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
     """The columns of all table models, those of the marts also as columns of their stakeholder's published file.
 
@@ -306,7 +317,7 @@ class _Reader:
         """What decides about the order of a query's rows, and how many of them are shown."""
         order, limit, offset = (scope.expression.args.get(part) for part in ("order", "limit", "offset"))
         rows = self._decided_by(scope, [order], How.ORDER, own)
-        return rows | self._decided_by(scope, [limit, offset], How.FILTER, own)
+        return rows | self._decided_by(scope, [limit, offset], How.COUNT, own)
 
     # ── what is read ─────────────────────────────────────────────────────────────────────
 
