@@ -105,10 +105,13 @@ _SCALARS: frozenset[type[exp.Expr]] = frozenset(
 )  # fmt: skip
 # The same of those that sqlglot knows by name only.
 _NAMED_SCALARS = frozenset(
-    "age date_part date_sub epoch_ms epoch_ns epoch_us even hash isfinite jaccard list_aggregate list_avg list_count "
-    "list_element list_extract list_sum list_unique list_value map_entries map_values md5_number nfc_normalize "
-    "strip_accents to_hours to_json to_minutes to_months to_seconds to_weeks to_years try_strptime weekday".split()
-)
+    {
+        "date_part", "date_sub", "epoch_ms", "epoch_ns", "epoch_us", "even", "hash", "isfinite", "jaccard",
+        "list_aggregate", "list_avg", "list_count", "list_element", "list_extract", "list_sum", "list_unique",
+        "list_value", "map_entries", "map_values", "md5_number", "nfc_normalize", "strip_accents", "to_hours",
+        "to_json", "to_minutes", "to_months", "to_seconds", "to_weeks", "to_years", "try_strptime", "weekday",
+    }
+)  # fmt: skip
 
 # Aggregate and window functions: those that sqlglot knows as such and DuckDB has, then those known by name only.
 _AGGREGATES: frozenset[type[exp.Expr]] = frozenset(
@@ -124,9 +127,11 @@ _AGGREGATES: frozenset[type[exp.Expr]] = frozenset(
     }
 )  # fmt: skip
 _NAMED_AGGREGATES = frozenset(
-    "arbitrary bitstring_agg count_star entropy favg fsum geomean histogram kahan_sum kurtosis_pop mad mean product "
-    "sem sumkahan weighted_avg".split()
-)
+    {
+        "arbitrary", "bitstring_agg", "count_star", "entropy", "favg", "fsum", "geomean", "histogram", "kahan_sum",
+        "kurtosis_pop", "mad", "mean", "product", "sem", "sumkahan", "weighted_avg",
+    }
+)  # fmt: skip
 
 _JOINS = frozenset({"", "INNER", "OUTER", "CROSS", "SEMI", "ANTI"})
 _JOIN_METHODS = frozenset({"", "ASOF"})
@@ -145,9 +150,7 @@ _NAMES: Mapping[type[exp.Expr], frozenset[str]] = {
 
 def is_aggregate(node: exp.Expr) -> bool:
     """Whether a function makes one value of many rows, or looks at the rows around one."""
-    return type(node) in _AGGREGATES or (
-        isinstance(node, exp.Anonymous) and node.name.lower() in _NAMED_AGGREGATES
-    )
+    return type(node) in _AGGREGATES or (isinstance(node, exp.Anonymous) and node.name.lower() in _NAMED_AGGREGATES)
 
 
 def unknown_forms(query: exp.Expr) -> Iterator[str]:

@@ -217,7 +217,7 @@ def _of_model(node: Mapping[str, Any], schema: dict[str, Any], reader: _Reader) 
         unknown = sorted(set(unknown_forms(query)))
         scope = None if unknown else build_scope(query)
         found = reader.root(scope) if scope else None
-    except (SqlglotError, _CannotFollow, RecursionError):
+    except (SqlglotError, ValueError, RecursionError):  # _CannotFollow, and what sqlglot raises of its own
         unknown, found = [], None
     if unknown:
         raise ValueError(f"{unfollowed}; write it without {', '.join(unknown)}, which nothing here can follow")
@@ -296,7 +296,7 @@ class _Reader:
             columns[f"{name} {place}" if name in columns else name] = origins
         found = QueryLineage(columns, frozenset())
         rows = self._tables_for_their_rows(scope)
-        for source in self._sources(scope):
+        for source in self._sources(scope).values():
             rows |= self._rows_within(source)
         # Those in brackets hang on the table that they are joined to.
         for join in scope.find_all(exp.Join):
@@ -321,9 +321,9 @@ class _Reader:
 
     # ── what is read ─────────────────────────────────────────────────────────────────────
 
-    def _sources(self, scope: Scope) -> list[Scope | exp.Table]:
+    def _sources(self, scope: Scope) -> dict[str, Scope | exp.Table]:
         """All that a query reads, with what it is only compared to in a semi or anti join."""
-        return [scope.sources[name] for name, _ in scope.references if name in scope.sources]
+        return {name: scope.sources[name] for name, _ in scope.references if name in scope.sources}
 
     def _rows_within(self, source: Scope | exp.Table) -> frozenset[_Origin]:
         """What decides about the rows of a source beside there being such a source."""
@@ -337,7 +337,7 @@ class _Reader:
         """All columns of what is read without naming a column of it: it decides how many rows there are."""
         named = {column.table for column in scope.columns}
         found: set[_Origin] = set()
-        for name, (_, source) in scope.selected_sources.items():
+        for name, source in self._sources(scope).items():
             if name not in named:
                 found |= self._rows_of(source)
         return frozenset(found)
@@ -355,7 +355,7 @@ class _Reader:
     def _every_row(self, scope: Scope) -> frozenset[_Origin]:
         place = id(scope.expression)
         if place not in self._every:
-            self._every[place] = frozenset().union(*map(self._rows_of, self._sources(scope)))
+            self._every[place] = frozenset().union(*map(self._rows_of, self._sources(scope).values()))
         return self._every[place]
 
     def _rows_of(self, source: Scope | exp.Expr) -> frozenset[_Origin]:
@@ -440,7 +440,6 @@ class _Reader:
         if name not in columns:
             raise _CannotFollow
         return columns[name]
-
 
     def _made_of(self, source: Scope) -> frozenset[_Origin]:
         """Of written-out values, or a list that is unfolded: any of what it is made of may be in any column."""

@@ -296,8 +296,8 @@ def _row_faults(manifest: Mapping[str, Any]) -> list[str]:
     persons = {key for key, source in manifest["sources"].items() if _table_of(source) in person_tables()}
     row_for_row = tables_row_for_row(manifest)
     return [
-        f"model {node['name']}: it has a row for every row of {', '.join(sorted(tables))}, each about one person; group "
-        f"them and withhold small groups, or declare {ROW_LEVEL}: true in the mart's meta"
+        f"model {node['name']}: it has a row for every row of {', '.join(sorted(tables))}, each about one person; "
+        f"group them and withhold small groups, or declare {ROW_LEVEL}: true in the mart's meta"
         for node in _marts_about_groups(manifest)
         for read in [row_for_row.get(str(node["unique_id"]), frozenset()) & persons]
         for tables in [[".".join(_table_of(manifest["sources"][key])) for key in read]]
@@ -307,9 +307,7 @@ def _row_faults(manifest: Mapping[str, Any]) -> list[str]:
 
 def _marts_about_groups(manifest: Mapping[str, Any]) -> list[Node]:
     return [
-        node
-        for node in _models(manifest)
-        if node["fqn"][1] == "mart" and not node["config"]["meta"].get(ROW_LEVEL)
+        node for node in _models(manifest) if node["fqn"][1] == "mart" and not node["config"]["meta"].get(ROW_LEVEL)
     ]
 
 
