@@ -20,6 +20,7 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
 from merajut_assets.lineage.disclosure import declared_step, disclosure_tests, judged_columns
+from merajut_assets.lineage.grammar import is_aggregate, unknown_forms
 from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind, LineageGraph, Node
 from merajut_assets.privacy.steps import PrivacyStep
 
@@ -33,20 +34,23 @@ UNKNOWN = "unknown"
 _COUNTS = (exp.Count, exp.CountIf, exp.ApproxDistinct)
 # What happens to a column twice is called by the stronger of the two; a count of sums is a count.
 _STRENGTH = (How.IDENTITY, How.EXPRESSION, How.CONDITIONAL, How.WINDOW, How.AGGREGATE, How.COUNT, How.ROWS)
+_AROUND_AGGREGATES = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.WithinGroup, exp.Window)
 # What stands for groups of rows, and so is what disclosure control judges.
 _FIGURES = (How.AGGREGATE, How.COUNT)
 
 # A stored column (unique id of its table, or UNKNOWN/<table>; its name), and what happens to it.
 _Origin = tuple[str, str, How]
+_Columns = Mapping[str, frozenset[_Origin]]
 
 
 @dataclass(frozen=True)
 class QueryLineage:
     """`columns`: what each column is computed from; ROWS among them means that only the number of rows counts.
-    `rows`: what decides which rows there are."""
+    `rows`: what decides which rows there are. `row_for_row`: the tables of which there is a row for every row."""
 
     columns: Mapping[str, frozenset[_Origin]]
     rows: frozenset[_Origin]
+    row_for_row: frozenset[str] = frozenset()
 
 
 # ── nodes of the manifest ────────────────────────────────────────────────────────────────
@@ -97,6 +101,17 @@ def carried_columns(manifest: Mapping[str, Any]) -> ColumnLineage:
     return _computed_from(manifest, (How.ROWS, How.COUNT))
 
 
+def tables_row_for_row(manifest: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """For every table model the sources, by unique id, of which it has a row for every row: neither grouped nor made
+    distinct on the way, through whatever other models. Raises ValueError as column_lineage."""
+    read = {unique_id: found.row_for_row for unique_id, found in query_lineages(manifest).items()}
+
+    def sources(unique_id: str) -> frozenset[str]:
+        return frozenset().union(*map(sources, read[unique_id])) if unique_id in read else frozenset({unique_id})
+
+    return {unique_id: sources(unique_id) for unique_id in read}
+
+
 def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
     """The columns of all table models, those of the marts also as columns of their stakeholder's published file.
 
@@ -130,9 +145,13 @@ def _edges(
     def stored(owner: str, column: str) -> ColumnRef:
         return ColumnRef("/".join(asset_path(known[owner])) if owner in known else owner, column)
 
-    for owner, column, named in found.columns[target.column]:
-        how = How.COUNT if named is How.ROWS else named  # rows are counted, and so whoever has one
-        yield Edge(stored(owner, column), target, Kind.DIRECT, how, step if how in _FIGURES else None)
+    origins = found.columns[target.column]
+    is_number_of_rows = all(how is How.ROWS for _, _, how in origins)
+    for owner, column, named in origins:
+        # Rows are counted, and so whoever has one; a value of something else is not made of them.
+        kind = Kind.INDIRECT if named is How.ROWS and not is_number_of_rows else Kind.DIRECT
+        how = How.COUNT if named is How.ROWS else named
+        yield Edge(stored(owner, column), target, kind, how, step if how in _FIGURES else None)
     for owner, column, decides in found.rows:
         yield Edge(stored(owner, column), target, Kind.INDIRECT, decides)
 
@@ -190,18 +209,22 @@ def _of_model(node: Mapping[str, Any], schema: dict[str, Any], reader: _Reader) 
     compiled = node.get("compiled_code")
     if not compiled:
         raise ValueError(f"{node['name']} has no compiled SQL; compile the dbt project instead of parsing it")
+    unfollowed = f"model {node['name']}: its SQL cannot be followed from every declared column to where it comes from"
     try:
         query = parse_one(compiled, dialect=DIALECT)
         # A table that nobody declares may have any column; where it comes from is told by its name.
-        scope = build_scope(qualify(query, schema=schema, dialect=DIALECT, infer_schema=True))
+        query = qualify(query, schema=schema, dialect=DIALECT, infer_schema=True)
+        unknown = sorted(set(unknown_forms(query)))
+        scope = None if unknown else build_scope(query)
         found = reader.root(scope) if scope else None
-    except (SqlglotError, _CannotFollow, RecursionError):
-        found = None
+    except (SqlglotError, ValueError, RecursionError):  # _CannotFollow, and what sqlglot raises of its own
+        unknown, found = [], None
+    if unknown:
+        raise ValueError(f"{unfollowed}; write it without {', '.join(unknown)}, which nothing here can follow")
     if found is None or not set(node["columns"]) <= set(found.columns):
         # What sqlglot says quotes the SQL, which may quote anything.
         raise ValueError(
-            f"model {node['name']}: its SQL cannot be followed from every declared column to where it comes from; "
-            "compare the columns of its contract with those it selects, and write them out"
+            f"{unfollowed}; compare the columns of its contract with those it selects, and write them out"
         ) from None
     return found
 
@@ -222,6 +245,7 @@ class _Reader:
         self._columns = columns
         self._scopes: dict[int, Scope] = {}
         self._read: dict[int, QueryLineage] = {}
+        self._every: dict[int, frozenset[_Origin]] = {}
 
     def root(self, scope: Scope) -> QueryLineage:
         """The lineage of a whole query. Raises _CannotFollow."""
@@ -245,19 +269,21 @@ class _Reader:
 
     def _set_operation(self, scope: Scope) -> QueryLineage:
         left, right = (self.query(part) for part in scope.set_operation_scopes)
-        if len(left.columns) != len(right.columns):
-            raise _CannotFollow
-        columns = {
-            name: origins | others
-            for (name, origins), others in zip(left.columns.items(), right.columns.values(), strict=True)
-        }
-        rows = left.rows | right.rows
+        join = _by_name if scope.expression.args.get("by_name") else _by_place
+        columns = join(left.columns, right.columns)
+        rows, row_for_row = left.rows | right.rows, left.row_for_row | right.row_for_row
+        if _reads_itself(scope.expression):
+            # Each round may carry a value into the next column, and goes on for as long as the values let it.
+            everything = frozenset().union(*columns.values())
+            columns, rows = dict.fromkeys(columns, everything), rows | _decides([everything], How.FILTER)
         if not isinstance(scope.expression, exp.Union):
             rows |= _decides(right.columns.values(), How.FILTER)
         if scope.expression.args.get("distinct"):
             rows |= _decides(columns.values(), How.DISTINCT)
+            row_for_row = frozenset()
         found = QueryLineage(columns, rows)
-        return QueryLineage(columns, rows | self._decided_by(scope, ("order",), How.ORDER, found))
+        rows |= self._ordered_and_cut(scope, found)
+        return QueryLineage(columns, rows, row_for_row)
 
     def _select(self, scope: Scope, select: exp.Select) -> QueryLineage:
         if select.is_star:
@@ -265,54 +291,83 @@ class _Reader:
         columns: dict[str, frozenset[_Origin]] = {}
         for place, projection in enumerate(select.selects):
             origins = self._expression(projection, scope, How.IDENTITY)
-            if not origins and projection.find(exp.AggFunc, exp.Window):
-                # A count of rows, or of a constant: all there is to read tells how many.
-                origins = self._every_row(scope)
             name = projection.alias_or_name
             # A later part of a union may call two columns the same: only their places count there.
             columns[f"{name} {place}" if name in columns else name] = origins
         found = QueryLineage(columns, frozenset())
         rows = self._tables_for_their_rows(scope)
-        for source in self._queries_read(scope):
-            rows |= source.rows
-        rows |= self._decided_by(scope, ("joins",), How.JOIN, found)
-        rows |= self._decided_by(scope, ("where", "having", "qualify"), How.FILTER, found)
-        rows |= self._decided_by(scope, ("group",), How.GROUP, found)
-        rows |= self._decided_by(scope, ("order",), How.ORDER, found)
-        group = select.args.get("group")
+        for source in self._sources(scope).values():
+            rows |= self._rows_within(source)
+        # Those in brackets hang on the table that they are joined to.
+        for join in scope.find_all(exp.Join):
+            rows |= self._decided_by(scope, [join.args.get("on")], How.JOIN, found)
+        clauses = select.args
+        rows |= self._decided_by(scope, [clauses.get(one) for one in ("where", "having", "qualify")], How.FILTER, found)
+        rows |= self._decided_by(scope, [clauses.get("group")], How.GROUP, found)
+        rows |= self._ordered_and_cut(scope, found)
+        group, distinct = clauses.get("group"), clauses.get("distinct")
         if group is not None and group.args.get("all"):
             rows |= _decides(columns.values(), How.GROUP)
-        if select.args.get("distinct") is not None:
-            rows |= _decides(columns.values(), How.DISTINCT) | self._decided_by(scope, ("distinct",), How.ORDER, found)
-        return QueryLineage(columns, rows)
+        if distinct is not None:
+            rows |= _decides(columns.values(), How.DISTINCT) | self._decided_by(scope, [distinct], How.DISTINCT, found)
+        is_summed_up = group is not None or distinct is not None or any(map(_sums_up, scope.walk()))
+        return QueryLineage(columns, rows, frozenset() if is_summed_up else self._row_for_row(scope))
+
+    def _ordered_and_cut(self, scope: Scope, own: QueryLineage) -> frozenset[_Origin]:
+        """What decides about the order of a query's rows, and how many of them are shown."""
+        order, limit, offset = (scope.expression.args.get(part) for part in ("order", "limit", "offset"))
+        rows = self._decided_by(scope, [order], How.ORDER, own)
+        return rows | self._decided_by(scope, [limit, offset], How.COUNT, own)
 
     # ── what is read ─────────────────────────────────────────────────────────────────────
 
-    def _queries_read(self, scope: Scope) -> Iterator[QueryLineage]:
-        for _, source in scope.selected_sources.values():
-            if isinstance(source, Scope) and isinstance(source.expression, exp.Query):
-                yield self.query(source)
+    def _sources(self, scope: Scope) -> dict[str, Scope | exp.Table]:
+        """All that a query reads, with what it is only compared to in a semi or anti join."""
+        return {name: scope.sources[name] for name, _ in scope.references if name in scope.sources}
+
+    def _rows_within(self, source: Scope | exp.Table) -> frozenset[_Origin]:
+        """What decides about the rows of a source beside there being such a source."""
+        if isinstance(source, exp.Table):
+            return frozenset()
+        if isinstance(source.expression, exp.Query):
+            return self.query(source).rows
+        return _decides([self._made_of(source)], How.FILTER)
 
     def _tables_for_their_rows(self, scope: Scope) -> frozenset[_Origin]:
         """All columns of what is read without naming a column of it: it decides how many rows there are."""
-        named = {column.table for column in scope.expression.find_all(exp.Column)}
+        named = {column.table for column in scope.columns}
         found: set[_Origin] = set()
-        for name, (_, source) in scope.selected_sources.items():
+        for name, source in self._sources(scope).items():
             if name not in named:
                 found |= self._rows_of(source)
         return frozenset(found)
 
+    def _row_for_row(self, scope: Scope) -> frozenset[str]:
+        found: set[str] = set()
+        for _, source in scope.selected_sources.values():
+            if isinstance(source, exp.Table):
+                found.add(self._owner(source))
+            elif isinstance(source, Scope):
+                within = [source] if isinstance(source.expression, exp.Query) else source.subquery_scopes
+                found.update(*(self.query(one).row_for_row for one in within))
+        return frozenset(found)
+
     def _every_row(self, scope: Scope) -> frozenset[_Origin]:
-        return frozenset(origin for _, source in scope.selected_sources.values() for origin in self._rows_of(source))
+        place = id(scope.expression)
+        if place not in self._every:
+            self._every[place] = frozenset().union(*map(self._rows_of, self._sources(scope).values()))
+        return self._every[place]
 
     def _rows_of(self, source: Scope | exp.Expr) -> frozenset[_Origin]:
         if isinstance(source, exp.Table):
             owner = self._owner(source)
             return frozenset((owner, column, How.ROWS) for column in self._columns.get(owner, (How.ROWS.value,)))
-        if isinstance(source, Scope) and isinstance(source.expression, exp.Query):
+        if not isinstance(source, Scope):
+            return frozenset()
+        if isinstance(source.expression, exp.Query):
             found = self.query(source)
             return _decides((*found.columns.values(), found.rows), How.ROWS)
-        return frozenset()
+        return _decides([self._made_of(source)], How.ROWS)
 
     def _owner(self, table: exp.Table) -> str:
         """The unique id of the node that a table is stored for. What is in a path or an argument is never told."""
@@ -322,18 +377,12 @@ class _Reader:
 
     # ── expressions ──────────────────────────────────────────────────────────────────────
 
-    def _decided_by(self, scope: Scope, parts: Iterable[str], how: How, own: QueryLineage) -> frozenset[_Origin]:
+    def _decided_by(
+        self, scope: Scope, clauses: Iterable[exp.Expr | None], how: How, own: QueryLineage
+    ) -> frozenset[_Origin]:
         """The columns in some clauses of a query. `own`: its columns, which its ORDER BY may name."""
-        found: set[_Origin] = set()
-        for part in parts:
-            clauses = scope.expression.args.get(part) or []
-            for clause in clauses if isinstance(clauses, list) else [clauses]:
-                # The table of a join is no condition; only what it is joined on is.
-                conditions = [clause.args.get("on")] if isinstance(clause, exp.Join) else [clause]
-                for condition in conditions:
-                    if isinstance(condition, exp.Expr):
-                        found |= self._expression(condition, scope, How.EXPRESSION, own)
-        return _decides([frozenset(found)], how)
+        given = [clause for clause in clauses if clause is not None]
+        return _decides((self._expression(clause, scope, How.EXPRESSION, own) for clause in given), how)
 
     def _expression(
         self, node: exp.Expr, scope: Scope, how: How, own: QueryLineage | None = None
@@ -344,8 +393,20 @@ class _Reader:
         if isinstance(node, exp.Query):
             return self._subquery(node, scope, how)
         found: set[_Origin] = set()
-        for child, within in _children(node, how):
-            found |= self._expression(child, scope, within, own)
+        if isinstance(node, exp.Ordered) and isinstance(node.this, exp.Var):  # ORDER BY ALL
+            if own is None:
+                raise _CannotFollow
+            found.update(*own.columns.values())
+        parts = [*_children(node, how)]
+        if isinstance(node, exp.Window) and node.alias:
+            # Named windows may rest on each other: what any of them looks at counts.
+            for named in scope.expression.args.get("windows") or []:
+                parts += _children(named, _stronger(how, How.WINDOW))
+        if isinstance(node, exp.Window) or (is_aggregate(node) and not _is_set_of_values(node)):
+            # One row more, and there is another sum, count or rank.
+            found |= self._every_row(scope)
+        for part, within in parts:
+            found |= self._expression(part, scope, within, own)
         return frozenset(found)
 
     def _subquery(self, query: exp.Query, scope: Scope, how: How) -> frozenset[_Origin]:
@@ -374,15 +435,52 @@ class _Reader:
 
     def _column_of(self, source: Scope, name: str) -> frozenset[_Origin]:
         if not isinstance(source.expression, exp.Query):
-            # Written-out values, or a list that is unfolded: any of what it is made of may be in any column.
-            found: set[_Origin] = set()
-            for column in source.expression.find_all(exp.Column):
-                found |= self._column(column, source.parent or source, None)
-            return _then(frozenset(found), How.EXPRESSION)
+            return self._made_of(source)
         columns = self.query(source).columns
         if name not in columns:
             raise _CannotFollow
         return columns[name]
+
+    def _made_of(self, source: Scope) -> frozenset[_Origin]:
+        """Of written-out values, or a list that is unfolded: any of what it is made of may be in any column."""
+        parts = _children(source.expression, How.EXPRESSION)
+        return frozenset().union(*(self._expression(part, source, how) for part, how in parts))
+
+
+def _by_place(left: _Columns, right: _Columns) -> _Columns:
+    """The columns of two queries put under each other. Raises _CannotFollow."""
+    if len(left) != len(right):
+        raise _CannotFollow
+    return {name: mine | others for (name, mine), others in zip(left.items(), right.values(), strict=True)}
+
+
+def _by_name(left: _Columns, right: _Columns) -> _Columns:
+    """The same by name; where one of them has no such column, DuckDB puts NULL."""
+    return {name: left.get(name, frozenset()) | right.get(name, frozenset()) for name in {**left, **right}}
+
+
+def _reads_itself(union: exp.Expr) -> bool:
+    expression = union.parent
+    return isinstance(expression, exp.CTE) and any(
+        not table.db and table.name == expression.alias for table in union.find_all(exp.Table)
+    )
+
+
+def _sums_up(node: exp.Expr) -> bool:
+    """Whether a function makes one row of many: an aggregate that is not asked for each row, over a window."""
+    above = node.parent
+    while isinstance(above, _AROUND_AGGREGATES) and not isinstance(above, exp.Window):
+        above = above.parent
+    return is_aggregate(node) and not isinstance(above, exp.Window)
+
+
+def _is_set_of_values(aggregate: exp.Expr) -> bool:
+    """Whether an aggregate sees each value of one column once, however many rows have it."""
+    return (
+        isinstance(aggregate.this, exp.Distinct)
+        and [type(one) for one in aggregate.this.expressions] == [exp.Column]
+        and len(list(aggregate.find_all(exp.Column))) == 1
+    )
 
 
 def _children(node: exp.Expr, how: How) -> Iterator[tuple[exp.Expr, How]]:
@@ -391,7 +489,7 @@ def _children(node: exp.Expr, how: How) -> Iterator[tuple[exp.Expr, How]]:
         yield node.this, how
         return
     counted = node
-    while isinstance(counted, (exp.Filter, exp.Window)):
+    while isinstance(counted, _AROUND_AGGREGATES):
         counted = counted.this
     for key, value in node.args.items():
         for child in value if isinstance(value, list) else [value]:
@@ -405,7 +503,7 @@ def _done_by(node: exp.Expr, counted: exp.Expr, key: str) -> How:
         return How.COUNT
     if isinstance(node, exp.Window) or isinstance(node.parent, exp.Window):
         return How.WINDOW
-    if isinstance(node, (exp.AggFunc, exp.Filter)):
+    if is_aggregate(node) or isinstance(node, (exp.Filter, exp.WithinGroup)):
         return How.AGGREGATE
     if isinstance(node, exp.If) and key == "this":
         return How.CONDITIONAL

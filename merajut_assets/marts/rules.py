@@ -18,7 +18,7 @@ from sqlglot.optimizer.scope import traverse_scope
 
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import DATA_ORIGIN, PrivacyClass
-from merajut_assets.lineage.sql import DIALECT, carried_columns, lowered, relation
+from merajut_assets.lineage.sql import DIALECT, carried_columns, lowered, relation, tables_row_for_row
 from merajut_assets.marts.dbt_sources import WAREHOUSE_DATABASE, source_columns
 from merajut_assets.policies.stakeholder import Microdata, Open, stakeholder_policies
 
@@ -49,7 +49,7 @@ def rule_faults(manifest: Mapping[str, Any]) -> list[str]:
     faults = [*_project_faults(manifest), *_macro_faults(manifest), *_source_faults(manifest)]
     for node in _models(manifest):
         faults += [f"model {node['name']} {text}" for text in _model_faults(manifest, node)]
-    return faults or _identity_faults(manifest) or _origin_faults(manifest)
+    return faults or _identity_faults(manifest) or _row_faults(manifest) or _origin_faults(manifest)
 
 
 def upstream(manifest: Mapping[str, Any], nodes: Iterable[Node]) -> set[str]:
@@ -90,6 +90,16 @@ def identity_columns() -> set[tuple[str, str, str]]:
             columns |= set(contract.key) if isinstance(dataset, Microdata) else set()
             found |= {("protected", f"{policy.stakeholder}__{name}", column) for column in columns}
     return found
+
+
+def person_tables() -> set[SourceTable]:
+    """The source tables that have a row per person."""
+    return {
+        ("protected", f"{policy.stakeholder}__{name}")
+        for policy in stakeholder_policies().values()
+        for name, dataset in policy.datasets.items()
+        if isinstance(dataset, Microdata)
+    }
 
 
 def _owners(manifest: Mapping[str, Any], node: Node) -> dict[str, list[str]]:
@@ -270,9 +280,7 @@ def _identity_faults(manifest: Mapping[str, Any]) -> list[str]:
             return {f"{schema}.{table}.{column}"} if (schema, table, column) in identities else set()
         return {name for origin in carried[owner].get(column, []) for name in reached(*origin)}
 
-    for node in _models(manifest):
-        if node["fqn"][1] != "mart" or node["config"]["meta"].get(ROW_LEVEL):
-            continue
+    for node in _marts_about_groups(manifest):
         for column in node["columns"]:
             found = reached(str(node["unique_id"]), column)
             if found:
@@ -281,6 +289,26 @@ def _identity_faults(manifest: Mapping[str, Any]) -> list[str]:
                     f"person; count it or leave it out, or declare {ROW_LEVEL}: true in the mart's meta"
                 )
     return faults
+
+
+def _row_faults(manifest: Mapping[str, Any]) -> list[str]:
+    """Marts about groups with a row for every person of a table: a person without the pseudonym is one still."""
+    persons = {key for key, source in manifest["sources"].items() if _table_of(source) in person_tables()}
+    row_for_row = tables_row_for_row(manifest)
+    return [
+        f"model {node['name']}: it has a row for every row of {', '.join(sorted(tables))}, each about one person; "
+        f"group them and withhold small groups, or declare {ROW_LEVEL}: true in the mart's meta"
+        for node in _marts_about_groups(manifest)
+        for read in [row_for_row.get(str(node["unique_id"]), frozenset()) & persons]
+        for tables in [[".".join(_table_of(manifest["sources"][key])) for key in read]]
+        if tables
+    ]
+
+
+def _marts_about_groups(manifest: Mapping[str, Any]) -> list[Node]:
+    return [
+        node for node in _models(manifest) if node["fqn"][1] == "mart" and not node["config"]["meta"].get(ROW_LEVEL)
+    ]
 
 
 # ── origin ───────────────────────────────────────────────────────────────────────────────
@@ -302,6 +330,7 @@ __all__ = [
     "ROW_LEVEL",
     "identity_columns",
     "open_tables",
+    "person_tables",
     "rule_faults",
     "upstream",
 ]

@@ -13,6 +13,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from merajut_assets.contracts.base import DATA_ORIGIN
 from merajut_assets.marts import project
 from merajut_assets.marts.dbt import BuildOutcome, record_build, refuse_unjudged
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
@@ -308,8 +309,47 @@ def test_a_star_carries_what_it_stands_for(planted) -> None:
     ],
 )
 def test_people_may_be_counted(planted, expression) -> None:
-    sql = f"select {expression} as children, 'generated' as data_origin from {CHILDREN_TABLE}"
+    # Distinct: what a window counts stands beside every child.
+    sql = f"select distinct {expression} as children, 'generated' as data_origin from {CHILDREN_TABLE}"
     assert planted(sql, CHILDREN, columns=("children", "data_origin"), **GOVERNMENT) == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select reason_for_care as it from {children}",
+        "select reason_for_care as it from {children} where sex = 'F' order by birth_period limit 3",
+        "select 'x' as it from {children}",
+        "select count(*) over (partition by sex) as it from {children}",
+        "with rows as (select reason_for_care from {children}) select reason_for_care as it from rows",
+        "select region_code as it from {children} union all select region_code from {children}",
+        "select other.it from {homes} as homes, lateral (select reason_for_care as it from {children}) as other",
+        "select homes.release as it from {homes} as homes cross join {children} as children",
+    ],
+)
+def test_a_row_per_person_is_refused_without_the_pseudonym_as_well(planted, manifest, sql) -> None:
+    """A child's reason for care is a child's, though nothing in the row says whose."""
+    homes = '"warehouse"."protected"."government__orphanage"'
+    sql = f"select it, 'x' as data_origin from ({sql.format(children=CHILDREN_TABLE, homes=homes)})"
+    inputs = (CHILDREN, "source.merajut.protected.government__orphanage")
+    columns = ("it", DATA_ORIGIN)
+    (fault,) = planted(sql, *inputs, columns=columns, **GOVERNMENT)
+    assert fault.startswith("model leak: it has a row for every row of protected.government__child_summary")
+    assert "is_row_level" in fault
+    config = {"meta": {**manifest["nodes"]["model.merajut.campaign_metrics"]["config"]["meta"], "is_row_level": True}}
+    assert planted(sql, *inputs, columns=columns, config=config, **GOVERNMENT) == []
+    grouped = f"select it, any_value(data_origin) as data_origin from ({sql}) group by it"
+    assert planted(grouped, *inputs, columns=columns, **GOVERNMENT) == []
+
+
+def test_a_row_per_person_through_a_table_model_is_refused(planted, manifest) -> None:
+    """A model in between must not hide whose rows they are."""
+    planted(f"select reason_for_care as it from {CHILDREN_TABLE}", CHILDREN, folders=("warehouse",), columns=("it",))
+    between = {**manifest["nodes"]["model.merajut.leak"], "unique_id": "model.merajut.fct", "name": "fct"}
+    manifest["nodes"]["model.merajut.fct"] = {**between, "alias": "fct", "fqn": ["merajut", "warehouse", "fct"]}
+    sql = "select it, 'x' as data_origin from warehouse.core.fct"
+    (fault,) = planted(sql, "model.merajut.fct", columns=("it", DATA_ORIGIN), **GOVERNMENT)
+    assert fault.startswith("model leak: it has a row for every row of protected.government__child_summary")
 
 
 def test_a_declared_row_level_mart_may_carry_them(planted, manifest) -> None:
