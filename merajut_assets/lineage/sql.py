@@ -19,8 +19,10 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
-from merajut_assets.lineage.disclosure import declared_step, disclosure_tests, judged_columns
+from merajut_assets.lineage.disclosure import Judged, declared_step, disclosure_tests, judged_by
 from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind, LineageGraph, Node
+from merajut_assets.lineage.withholding import Dataset, Shown, differences, shown_by
+from merajut_assets.policies.stakeholder import Microdata, stakeholder_policies
 from merajut_assets.privacy.steps import PrivacyStep
 
 # Model -> column -> (unique id of a source or model, column), all as in the manifest.
@@ -102,9 +104,10 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
 
     A step that a model declares (`privacy_step` in its meta) is that of its figures: sums, shares and counts; a
     column that is taken over, grouped or joined by is not protected by it. Disclosure control is that of the figures
-    that tests judge: a declaration alone withholds nothing. Raises ValueError as column_lineage."""
+    that tests judge, and can judge by their SQL: a declaration alone withholds nothing. Raises ValueError as
+    column_lineage."""
     known = {**manifest["sources"], **_tables(manifest)}
-    judged = {unique_id: judged_columns(tests) for unique_id, tests in disclosure_tests(manifest).items()}
+    judged, unbelieved = _judged(manifest), unwithheld(manifest)
     edges: list[Edge] = []
     nodes: list[Node] = []
     for unique_id, found in query_lineages(manifest).items():
@@ -113,7 +116,7 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
         step = declared_step(model)
         for column in model["columns"]:
             target = ColumnRef(asset, column)
-            is_shown = unique_id not in judged or column in judged[unique_id]
+            is_shown = unique_id not in judged or (column in judged[unique_id].columns and target not in unbelieved)
             edges += _edges(found, target, known, step if is_shown else None)
             # Of two nodes of one column the one of its own model counts.
             nodes.append(Node(target, is_constant=not found.columns[column]))
@@ -122,6 +125,36 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
                 copy = ColumnRef(f"published/{stakeholder}", f"{model['name']}.{column}")
                 edges.append(Edge(target, copy, Kind.DIRECT, How.IDENTITY))
     return LineageGraph.of(edges, nodes)
+
+
+def unwithheld(manifest: Mapping[str, Any]) -> dict[ColumnRef, str]:
+    """The figures and flags that are declared to be under disclosure control and judged by tests, and of which the SQL
+    is such that a test learns nothing; each with the reason. Raises ValueError as column_lineage."""
+    models = _tables(manifest)
+    relations = {**manifest["sources"], **models}
+    schema, owners = _schema(relations), _owners(relations)
+
+    def dataset_of(table: exp.Table) -> Dataset | None:
+        owner = owners.get(lowered((table.catalog, table.db, table.name)))
+        layer, stakeholder, name = (*asset_path(relations[owner]), "", "")[:3] if owner else ("", "", "")
+        policy = stakeholder_policies().get(stakeholder)
+        dataset = policy.datasets.get(name) if policy and layer == "protected" else None
+        return (f"{layer}/{stakeholder}/{name}", dataset.privacy.k) if isinstance(dataset, Microdata) else None
+
+    shown: dict[str, Shown] = {}
+    for unique_id, judged in _judged(manifest).items():
+        model = models.get(unique_id)
+        if model is not None and judged.columns:
+            present = frozenset(model["columns"])
+            asked = Judged(judged.people & present, judged.figures & present, judged.flags & present)
+            shown["/".join(asset_path(model))] = shown_by(_scope(model, schema), asked, dataset_of)
+    found = {(asset, column): why for asset, one in shown.items() for column, why in one.faults.items()}
+    found |= differences({asset: one.counts for asset, one in shown.items()})
+    return {ColumnRef(*place): why for place, why in sorted(found.items())}
+
+
+def _judged(manifest: Mapping[str, Any]) -> dict[str, Judged]:
+    return {unique_id: judged_by(tests) for unique_id, tests in disclosure_tests(manifest).items()}
 
 
 def _edges(
@@ -142,7 +175,7 @@ def query_lineages(manifest: Mapping[str, Any]) -> dict[str, QueryLineage]:
     models = _tables(manifest)
     relations = {**manifest["sources"], **models}
     schema = _schema(relations)
-    owners = {lowered(relation(node)): unique_id for unique_id, node in relations.items()}
+    owners = _owners(relations)
     columns = {unique_id: tuple(node["columns"]) for unique_id, node in relations.items()}
     return {unique_id: _of_model(node, schema, _Reader(owners, columns)) for unique_id, node in sorted(models.items())}
 
@@ -176,6 +209,10 @@ def _tables(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _owners(relations: Mapping[str, Any]) -> dict[Relation, str]:
+    return {lowered(relation(node)): unique_id for unique_id, node in relations.items()}
+
+
 def _schema(relations: Mapping[str, Any]) -> dict[str, Any]:
     """Database -> schema -> table -> column -> type, as sqlglot wants it."""
     schema: dict[str, Any] = {}
@@ -187,6 +224,17 @@ def _schema(relations: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_model(node: Mapping[str, Any], schema: dict[str, Any], reader: _Reader) -> QueryLineage:
+    try:
+        found = reader.root(_scope(node, schema))
+    except (SqlglotError, _CannotFollow, RecursionError):
+        found = None
+    if found is None or not set(node["columns"]) <= set(found.columns):
+        raise _unreadable(node) from None
+    return found
+
+
+def _scope(node: Mapping[str, Any], schema: dict[str, Any]) -> Scope:
+    """The query of a model with every name written out. Raises ValueError."""
     compiled = node.get("compiled_code")
     if not compiled:
         raise ValueError(f"{node['name']} has no compiled SQL; compile the dbt project instead of parsing it")
@@ -194,16 +242,19 @@ def _of_model(node: Mapping[str, Any], schema: dict[str, Any], reader: _Reader) 
         query = parse_one(compiled, dialect=DIALECT)
         # A table that nobody declares may have any column; where it comes from is told by its name.
         scope = build_scope(qualify(query, schema=schema, dialect=DIALECT, infer_schema=True))
-        found = reader.root(scope) if scope else None
-    except (SqlglotError, _CannotFollow, RecursionError):
-        found = None
-    if found is None or not set(node["columns"]) <= set(found.columns):
-        # What sqlglot says quotes the SQL, which may quote anything.
-        raise ValueError(
-            f"model {node['name']}: its SQL cannot be followed from every declared column to where it comes from; "
-            "compare the columns of its contract with those it selects, and write them out"
-        ) from None
-    return found
+    except (SqlglotError, RecursionError):
+        scope = None
+    if scope is None:
+        raise _unreadable(node) from None
+    return scope
+
+
+def _unreadable(node: Mapping[str, Any]) -> ValueError:
+    # What sqlglot says quotes the SQL, which may quote anything.
+    return ValueError(
+        f"model {node['name']}: its SQL cannot be followed from every declared column to where it comes from; "
+        "compare the columns of its contract with those it selects, and write them out"
+    )
 
 
 # ── one query ────────────────────────────────────────────────────────────────────────────
