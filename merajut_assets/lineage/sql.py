@@ -120,11 +120,35 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
             edges += _edges(found, target, known, step if is_shown else None)
             # Of two nodes of one column the one of its own model counts.
             nodes.append(Node(target, is_constant=not found.columns[column]))
+            edges += _unread(manifest, model, found, target)
             stakeholder = mart_stakeholder(model)
             if stakeholder:
                 copy = ColumnRef(f"published/{stakeholder}", f"{model['name']}.{column}")
                 edges.append(Edge(target, copy, Kind.DIRECT, How.IDENTITY))
     return LineageGraph.of(edges, nodes)
+
+
+def _unread(manifest: Mapping[str, Any], model: Mapping[str, Any], found: QueryLineage, target: ColumnRef) -> list[Edge]:
+    """The columns of the sources that a model rests on, as dbt says, and of which its SQL was not seen to read any: for
+    all that is known, they decide about its rows."""
+    read = {owner for origins in (*found.columns.values(), found.rows) for owner, _, _ in origins}
+    sources = [manifest["sources"][one] for one in _sources_of(manifest, model) if one not in read]
+    return [
+        Edge(ColumnRef("/".join(asset_path(source)), column), target, Kind.INDIRECT, How.ROWS)
+        for source in sources
+        for column in source["columns"]
+    ]
+
+
+def _sources_of(manifest: Mapping[str, Any], model: Mapping[str, Any]) -> set[str]:
+    """The sources that a model refers to, or that an ephemeral model refers to that is part of it."""
+    found: set[str] = set()
+    for unique_id in model.get("depends_on", {}).get("nodes", ()):
+        if unique_id in manifest["sources"]:
+            found.add(unique_id)
+        elif manifest["nodes"].get(unique_id, {}).get("config", {}).get("materialized") == "ephemeral":
+            found |= _sources_of(manifest, manifest["nodes"][unique_id])
+    return found
 
 
 def unwithheld(manifest: Mapping[str, Any]) -> dict[ColumnRef, str]:
