@@ -128,7 +128,9 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
     return LineageGraph.of(edges, nodes)
 
 
-def _unread(manifest: Mapping[str, Any], model: Mapping[str, Any], found: QueryLineage, target: ColumnRef) -> list[Edge]:
+def _unread(
+    manifest: Mapping[str, Any], model: Mapping[str, Any], found: QueryLineage, target: ColumnRef
+) -> list[Edge]:
     """The columns of the sources that a model rests on, as dbt says, and of which its SQL was not seen to read any: for
     all that is known, they decide about its rows."""
     read = {owner for origins in (*found.columns.values(), found.rows) for owner, _, _ in origins}

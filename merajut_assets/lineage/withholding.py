@@ -29,7 +29,7 @@ DatasetOf = Callable[[exp.Table], Dataset | None]
 _PLAIN = {"expressions", "from_", "where", "with_"}
 _COUNTING = {*_PLAIN, "group"}
 _PLAIN_TABLE = {"this", "db", "catalog", "alias"}
-_TOTALS = ("rollup", "cube", "grouping_sets", "totals")
+_TOTALS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 _MULTIPLIES = (exp.UDTF, exp.Explode, exp.Query)
 _AGGREGATES = (exp.AggFunc, exp.Window, exp.Query)
 # With more digits a share could be turned back into the two numbers that it is made of.
@@ -135,7 +135,8 @@ def _projections(scope: Scope, column: str, place: _Place) -> Iterator[_Leaf]:
     if names.count(column) != 1:
         raise _Refused("cannot be followed to where it is computed")
     for part in scope.set_operation_scopes:
-        selected = part.expression.named_selects
+        within = part.expression
+        selected = within.named_selects if isinstance(within, exp.Query) else []
         if len(selected) != len(names):
             raise _Refused("cannot be followed to where it is computed")
         yield from _projections(part, selected[names.index(column)], place)
@@ -151,7 +152,7 @@ def _leaves(leaf: _Leaf) -> Iterator[_Leaf]:
         node = node.this
     source = leaf.scope.sources.get(node.table) if isinstance(node, exp.Column) else None
     if isinstance(source, Scope):
-        place = (*leaf.place, (id(leaf.scope.expression), node.table))
+        place = (*leaf.place, (id(leaf.scope.expression), node.args["table"].name))
         yield from _projections(source, node.name, place)
     else:
         yield leaf.at(node)
@@ -277,7 +278,7 @@ class _Reader:
         has = {name for name, value in query.args.items() if value}
         parts = [*query.expressions, *(query.args[name] for name in ("where", "group") if query.args.get(name))]
         multiplies = any(one.find(*_MULTIPLIES) for one in parts)
-        if not isinstance(query, exp.Select) or not has <= may_have or multiplies:
+        if not isinstance(query, exp.Select) or "from_" not in has or not has <= may_have or multiplies:
             raise _Refused("counts people who may be in several groups: over joins, unions or unfolded rows")
         table = query.args["from_"].this
         source = scope.sources.get(column.table)
@@ -295,12 +296,13 @@ class _Reader:
         return dataset
 
     def _dataset_within(self, column: exp.Column, scope: Scope, words: list[str]) -> Dataset:
-        named = [one for one in scope.expression.selects if one.alias_or_name == column.name]
-        inner = named[0].unalias() if len(named) == 1 else None
-        if not isinstance(inner, exp.Column) or any(one.find(exp.AggFunc, exp.Window) for one in scope.expression.selects):
+        selects = scope.expression.selects if isinstance(scope.expression, exp.Select) else []
+        named = [one.unalias() for one in selects if one.alias_or_name == column.name]
+        is_computed = any(one.find(*_AGGREGATES) for one in selects)
+        if len(named) != 1 or not isinstance(named[0], exp.Column) or is_computed:
             raise _Refused("counts something else than the distinct values of a column of a dataset")
-        words += sorted(one.sql() for one in scope.expression.selects)
-        return self._dataset(inner, scope, _PLAIN, words)
+        words += sorted(one.sql() for one in selects)
+        return self._dataset(named[0], scope, _PLAIN, words)
 
     def _is_plain(self, leaf: _Leaf) -> bool:
         """Whether nothing is counted or summed up in an expression, wherever its columns are computed."""
@@ -316,13 +318,12 @@ class _Reader:
 def _groups(query: exp.Expr) -> list[str]:
     """What the rows of a query are grouped by. Raises _Refused when some groups are totals of others."""
     group = query.args.get("group")
-    if group is None:
+    if group is None or not isinstance(query, exp.Select):
         return []
-    if any(group.args.get(name) for name in _TOTALS):
+    if group.find(*_TOTALS):
         raise _Refused("counts people by groups of which some are the totals of others")
     chosen = [one.unalias() for one in query.selects if not one.find(exp.AggFunc)]
-    by = chosen if group.args.get("all") else group.expressions
-    return sorted(one.sql() for one in by)
+    return sorted(one.sql() for one in (chosen if group.args.get("all") else group.expressions))
 
 
 def _is_share(node: exp.Expr) -> bool:
