@@ -32,6 +32,8 @@ DIALECT = "duckdb"
 
 # A table that no node of the manifest stands for.
 UNKNOWN = "unknown"
+# The layers that dbt may read.
+RELEASED = ("protected", "statistics")
 _COUNTS = (exp.Count, exp.CountIf, exp.ApproxDistinct)
 # What happens to a column twice is called by the stronger of the two; a count of sums is a count.
 _STRENGTH = (How.IDENTITY, How.EXPRESSION, How.CONDITIONAL, How.WINDOW, How.AGGREGATE, How.COUNT, How.ROWS)
@@ -131,13 +133,14 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
 def _unread(
     manifest: Mapping[str, Any], model: Mapping[str, Any], found: QueryLineage, target: ColumnRef
 ) -> list[Edge]:
-    """The columns of the sources that a model rests on, as dbt says, and of which its SQL was not seen to read any: for
-    all that is known, they decide about its rows."""
+    """The columns of the sources outside the protected layer that a model rests on, as dbt says, and of which its SQL
+    was not seen to read any: for all that is known, they decide about its rows."""
     read = {owner for origins in (*found.columns.values(), found.rows) for owner, _, _ in origins}
     sources = [manifest["sources"][one] for one in _sources_of(manifest, model) if one not in read]
     return [
         Edge(ColumnRef("/".join(asset_path(source)), column), target, Kind.INDIRECT, How.ROWS)
         for source in sources
+        if asset_path(source)[0] not in RELEASED
         for column in source["columns"]
     ]
 

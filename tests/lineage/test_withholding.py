@@ -190,8 +190,8 @@ def test_a_number_of_another_row_withholds_nothing() -> None:
         f"with c as (select child_pseudonym || staff as p, region_code from {PEOPLE}, {STAFF}) "
         "select count(distinct p) as value from c group by region_code",
         f"select count(distinct staff) as value from {STAFF} group by province_code",
-        "with recursive c as (select child_pseudonym, region_code "
-        f"from {PEOPLE} union all select child_pseudonym, 'ID' from c where region_code <> 'ID') select {COUNT} as value from c group by region_code",
+        f"with recursive c as (select child_pseudonym, region_code as r from {PEOPLE} union all "
+        f"select child_pseudonym, 'ID' from c where r <> 'ID') select {COUNT} as value from c group by r",
         f"with recursive c as (select {COUNT} as n from {PEOPLE} union all select n + 1 from c where n < 9) "
         "select case when n >= 5 then n end as value from c",
         f"select {COUNT} as value from {PEOPLE} where sex in (select sex from {PEOPLE}) group by region_code",
