@@ -53,8 +53,8 @@ def proof(lakehouse: Lakehouse, manifest: Path | None, release: str | None) -> P
 
 def is_outdated() -> bool:
     """Whether the dbt project was changed since it was prepared. Raises ManifestError when it never was."""
-    load_manifest()
-    return not is_renewed()
+    load_manifest(MANIFEST)
+    return not is_renewed(MANIFEST)
 
 
 def outdated_warning() -> str | None:
@@ -73,7 +73,7 @@ def _assets_to_prove(path: Path) -> list[str]:
     load_manifest(path)
     if path == MANIFEST:
         return assets_with_data()
-    made_by_dbt = dbt_graph(load_manifest()).assets
+    made_by_dbt = dbt_graph(load_manifest(MANIFEST)).assets
     return [asset for asset in assets_with_data() if asset not in made_by_dbt]
 
 
