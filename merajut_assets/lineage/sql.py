@@ -135,7 +135,8 @@ def _unread(
 ) -> list[Edge]:
     """The columns of the sources outside the protected layer that a model rests on, as dbt says, and of which its SQL
     was not seen to read any: for all that is known, they decide about its rows."""
-    read = {owner for origins in (*found.columns.values(), found.rows) for owner, _, _ in origins}
+    declared = (found.columns[column] for column in model["columns"])
+    read = {owner for origins in (*declared, found.rows) for owner, _, _ in origins}
     sources = [manifest["sources"][one] for one in _sources_of(manifest, model) if one not in read]
     return [
         Edge(ColumnRef("/".join(asset_path(source)), column), target, Kind.INDIRECT, How.ROWS)

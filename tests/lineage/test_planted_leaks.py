@@ -269,6 +269,7 @@ def test_two_counts_whose_difference_is_a_few_children_are_not_withheld(planted)
         # Read where nobody looks for it, or not at all: dbt says that the model rests on it.
         f"select channel as value from {REACH} limit (select count(*) from {CHILDREN} where orphanage_id = 'x')",
         f"select channel as value from {REACH} -- {CHILDREN}",
+        f"select channel as value, 1 as other from {REACH} union all select 'x', orphanage_id from {CHILDREN}",
     ],
 )
 def test_a_dbt_model_that_reads_around_the_protected_layer_is_found(manifest, sql) -> None:
