@@ -109,10 +109,11 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
     that tests judge, and can judge by their SQL: a declaration alone withholds nothing. Raises ValueError as
     column_lineage."""
     known = {**manifest["sources"], **_tables(manifest)}
+    lineages = query_lineages(manifest)
     judged, unbelieved = _judged(manifest), unwithheld(manifest)
     edges: list[Edge] = []
     nodes: list[Node] = []
-    for unique_id, found in query_lineages(manifest).items():
+    for unique_id, found in lineages.items():
         model = known[unique_id]
         asset = "/".join(asset_path(model))
         step = declared_step(model)
@@ -187,6 +188,18 @@ def _judged(manifest: Mapping[str, Any]) -> dict[str, Judged]:
     return {unique_id: judged_by(tests) for unique_id, tests in disclosure_tests(manifest).items()}
 
 
+def _scope(model: Mapping[str, Any], schema: Mapping[str, Any]) -> Scope:
+    """The query of a model with every name written out. Raises ValueError."""
+    try:
+        query = parse_one(str(model["compiled_code"]), dialect=DIALECT)
+        scope = build_scope(qualify(query, schema=dict(schema), dialect=DIALECT, infer_schema=True))
+    except (SqlglotError, ValueError, RecursionError):
+        scope = None
+    if scope is None:
+        raise ValueError(f"model {model['name']}: its SQL cannot be followed; write it more plainly") from None
+    return scope
+
+
 def _edges(
     found: QueryLineage, target: ColumnRef, known: Mapping[str, Any], step: PrivacyStep | None
 ) -> Iterator[Edge]:
@@ -254,17 +267,6 @@ def _schema(relations: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_model(node: Mapping[str, Any], schema: dict[str, Any], reader: _Reader) -> QueryLineage:
-    try:
-        found = reader.root(_scope(node, schema))
-    except (SqlglotError, _CannotFollow, RecursionError):
-        found = None
-    if found is None or not set(node["columns"]) <= set(found.columns):
-        raise _unreadable(node) from None
-    return found
-
-
-def _scope(node: Mapping[str, Any], schema: dict[str, Any]) -> Scope:
-    """The query of a model with every name written out. Raises ValueError."""
     compiled = node.get("compiled_code")
     if not compiled:
         raise ValueError(f"{node['name']} has no compiled SQL; compile the dbt project instead of parsing it")
@@ -272,19 +274,16 @@ def _scope(node: Mapping[str, Any], schema: dict[str, Any]) -> Scope:
         query = parse_one(compiled, dialect=DIALECT)
         # A table that nobody declares may have any column; where it comes from is told by its name.
         scope = build_scope(qualify(query, schema=schema, dialect=DIALECT, infer_schema=True))
-    except (SqlglotError, RecursionError):
-        scope = None
-    if scope is None:
-        raise _unreadable(node) from None
-    return scope
-
-
-def _unreadable(node: Mapping[str, Any]) -> ValueError:
-    # What sqlglot says quotes the SQL, which may quote anything.
-    return ValueError(
-        f"model {node['name']}: its SQL cannot be followed from every declared column to where it comes from; "
-        "compare the columns of its contract with those it selects, and write them out"
-    )
+        found = reader.root(scope) if scope else None
+    except (SqlglotError, _CannotFollow, RecursionError):
+        found = None
+    if found is None or not set(node["columns"]) <= set(found.columns):
+        # What sqlglot says quotes the SQL, which may quote anything.
+        raise ValueError(
+            f"model {node['name']}: its SQL cannot be followed from every declared column to where it comes from; "
+            "compare the columns of its contract with those it selects, and write them out"
+        ) from None
+    return found
 
 
 # ── one query ────────────────────────────────────────────────────────────────────────────
@@ -505,5 +504,10 @@ def _then(origins: Iterable[_Origin], how: How) -> frozenset[_Origin]:
 
 
 def _decides(parts: Iterable[Iterable[_Origin]], how: How) -> frozenset[_Origin]:
-    """The same columns as such that decide about rows."""
-    return frozenset((owner, column, how) for origins in parts for owner, column, _ in origins)
+    """The same columns as such that decide about rows. What decides by a count tells the count: the groups of which
+    three people are left are those of three."""
+    return frozenset(
+        (owner, column, How.COUNT if before is How.COUNT else how)
+        for origins in parts
+        for owner, column, before in origins
+    )

@@ -252,6 +252,23 @@ def test_a_test_that_cannot_judge_a_figure_withholds_nothing(planted, value, fla
     assert all(f"mart/academia/leak.{leaking} is {why}" in one.reason for one in proof.offences)
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "from counted where n = 3",
+        "from counted order by n",
+        f"from counted join {RESEARCH} as r on n = 3 and r.region_code = counted.region_code",
+        f"from {RESEARCH} group by region_code having count(distinct child_pseudonym) = 3",
+    ],
+)
+def test_what_is_chosen_by_a_count_tells_the_count(planted, rest) -> None:
+    """The regions of which there are three children, by name: no number leaves, and what was counted does."""
+    counted = f"select region_code, count(distinct child_pseudonym) as n from {RESEARCH} group by region_code"
+    value = "counted.region_code" if "counted" in rest else "region_code"
+    proof = planted(f"with counted as ({counted}) select {value} as value {rest}", stakeholder="academia")
+    assert {one.reason for one in proof.offences} == {"counted or grouped by pseudonym without disclosure control"}
+
+
 def test_two_counts_whose_difference_is_a_few_children_are_not_withheld(planted) -> None:
     """Beside a mart with counts by province, of which some are withheld, the count of the whole country."""
     sql = f"select count(distinct child_pseudonym) as value from {SUPERVISED}"
