@@ -32,6 +32,8 @@ _PLAIN_TABLE = {"this", "db", "catalog", "alias"}
 _TOTALS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 _MULTIPLIES = (exp.UDTF, exp.Explode, exp.Query)
 _AGGREGATES = (exp.AggFunc, exp.Window, exp.Query)
+# The functions of which it is certain that they look at one row. Of others, some sum up under a name that nobody knows.
+_ROW_BY_ROW = (exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Cast, exp.Round, exp.And, exp.Or)
 # With more digits a share could be turned back into the two numbers that it is made of.
 MOST_SHARE_DIGITS = 2
 
@@ -306,7 +308,8 @@ class _Reader:
 
     def _is_plain(self, leaf: _Leaf) -> bool:
         """Whether nothing is counted or summed up in an expression, wherever its columns are computed."""
-        if leaf.node.find(*_AGGREGATES):
+        functions = leaf.node.find_all(exp.Func)
+        if leaf.node.find(*_AGGREGATES) or any(not isinstance(one, _ROW_BY_ROW) for one in functions):
             return False
         return all(
             one.node is column or self._is_plain(one)
