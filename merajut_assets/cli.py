@@ -593,7 +593,7 @@ def prove_lineage(
     """Prove that nothing personal leaves without a privacy step that the stakeholder's policy allows for it.
 
     Exit code 0 and one line when the proof holds; 2 and the offending paths, shortest first, when it does not.
-    Without --release no data are needed.
+    Without --release no data are needed. The prepared manifest must be that of the dbt project as it is now.
     """
     with clean_exit():
         from merajut_assets.command import lineage
@@ -618,6 +618,7 @@ def impact_of_column(
 
         found = lineage.impact(column)
         people = people_in(_lakehouse(), found.tables)
+        _warn(lineage.outdated_warning())
         if as_json:
             typer.echo(json.dumps(lineage.impact_facts(found, people), indent=1))
         else:
@@ -633,7 +634,9 @@ def show_lineage(
     with clean_exit():
         from merajut_assets.command import lineage
 
-        typer.echo(lineage.show(asset, lineage.Format(form.value)))
+        shown = lineage.show(asset, lineage.Format(form.value))
+        _warn(lineage.outdated_warning())
+        typer.echo(shown)
 
 
 # ── what the commands share ──────────────────────────────────────────────────────────────
@@ -644,6 +647,11 @@ def _console() -> Console:
 
     Into a file or pipe, tables are as wide as they need; a terminal decides itself."""
     return Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
+
+
+def _warn(text: str | None) -> None:
+    if text:
+        typer.echo(f"merajut: {text}", err=True)
 
 
 def _lakehouse() -> Lakehouse:

@@ -31,18 +31,7 @@ _BESIDE_THE_WAY = ("quarantine", "compliance")
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The whole graph; `overrides` replaces resources by key, so that tests load the real thing."""
     automation = build_automation(load_graph=whole_graph)
-    parts: list[Any] = [
-        *build_source_specs(),
-        *build_raw_assets(),
-        *build_conformed_assets(),
-        *build_quarantine_assets(),
-        *build_protected_assets(),
-        *build_statistics_assets(),
-        build_mart_assets(),
-        *build_published_assets(),
-        *build_compliance_assets(),
-    ]
-    holding_data = _with_data(parts)
+    parts, holding_data = _parts_and_data()
     origins = column_origins(holding_data)
     parts += build_lineage_assets(assets=holding_data)
     # It tells about itself, too: the definitions it asks for are those that it is part of.
@@ -60,6 +49,31 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         executor=dg.in_process_executor,
     )
     return definitions
+
+
+def assets_with_data() -> list[str]:
+    """Every asset that holds data on the way to the stakeholders, as `layer/…`: none may be without lineage.
+
+    Raises ManifestError when the dbt project is not prepared."""
+    return _parts_and_data()[1]
+
+
+def _parts_and_data() -> tuple[list[Any], list[str]]:
+    """What is loaded but for the evidence about lineage, and the assets in it that hold data."""
+    parts: list[Any] = [
+        *build_source_specs(),
+        *build_raw_assets(),
+        *build_conformed_assets(),
+        *build_quarantine_assets(),
+        *build_protected_assets(),
+        *build_statistics_assets(),
+        build_mart_assets(),
+        # They ask when they publish, and are themselves among what is told.
+        *build_published_assets(holding_data=lambda: holding_data),
+        *build_compliance_assets(),
+    ]
+    holding_data = _with_data(parts)
+    return parts, holding_data
 
 
 def _with_data(parts: list[Any]) -> list[str]:

@@ -20,7 +20,8 @@ from merajut_assets.lineage.graph import ColumnRef, LineageError
 from merajut_assets.lineage.impact import Impact, impact_of
 from merajut_assets.lineage.labels import labels_of
 from merajut_assets.lineage.proof import Proof
-from merajut_assets.marts.project import MANIFEST, ManifestError
+from merajut_assets.lineage.sql import dbt_graph
+from merajut_assets.marts.project import MANIFEST, NOT_RENEWED, ManifestError, is_renewed, load_manifest
 from merajut_assets.marts.proof import prove_project, prove_release, whole_graph
 from partitions import cut_off
 from resources.lakehouse import Lakehouse
@@ -36,15 +37,44 @@ class Format(StrEnum):
 
 def proof(lakehouse: Lakehouse, manifest: Path | None, release: str | None) -> Proof:
     """The proof of the project, or of a release with its evidence. Raises BadInput for a manifest that cannot be used,
-    and for a release that is none."""
+    for the prepared one when the project was changed since, and for a release that is none."""
     path = manifest or MANIFEST
     try:
+        if manifest is None and is_outdated():
+            raise BadInput(f"{NOT_RENEWED}; run `make manifest`, which also says what keeps it from being prepared")
+        assets = _assets_to_prove(path)
         if release is None:
-            return prove_project(path)
+            return prove_project(path, assets=assets)
         cut_off(release)
-        return prove_release(lakehouse, release, manifest_path=path)
+        return prove_release(lakehouse, release, manifest_path=path, assets=assets)
     except ManifestError as error:
         raise BadInput(str(error)) from None
+
+
+def is_outdated() -> bool:
+    """Whether the dbt project was changed since it was prepared. Raises ManifestError when it never was."""
+    load_manifest(MANIFEST)
+    return not is_renewed(MANIFEST)
+
+
+def outdated_warning() -> str | None:
+    """What to say beside an answer that is read off the prepared manifest, when the project was changed since."""
+    try:
+        return "the dbt project was changed since; this is how it was prepared last" if is_outdated() else None
+    except ManifestError:
+        return None  # then there is no answer, and that says why
+
+
+def _assets_to_prove(path: Path) -> list[str]:
+    """The assets that must have a lineage in a manifest. What dbt makes has one in the prepared manifest, and need not
+    be in another."""
+    from merajut_assets.definitions import assets_with_data
+
+    load_manifest(path)
+    if path == MANIFEST:
+        return assets_with_data()
+    made_by_dbt = dbt_graph(load_manifest(MANIFEST)).assets
+    return [asset for asset in assets_with_data() if asset not in made_by_dbt]
 
 
 def impact(column: str) -> Impact:

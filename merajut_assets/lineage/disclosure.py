@@ -1,13 +1,15 @@
 """The dbt tests that a model's disclosure control rests on.
 
 A model declares in its meta that it withholds figures about few people. Belongs here: which tests of a compiled
-manifest show that it does, and for which columns. What a test finds is for whoever runs it; what follows for the
-proof, `sql` and `protection` say.
+manifest show that it does, and for which columns. What a test finds is for whoever runs it; whether the SQL of those
+columns can be judged by a test at all is `withholding`'s matter, and what follows for the proof, `sql`'s and
+`protection`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from merajut_assets.privacy.steps import PrivacyStep
@@ -18,6 +20,20 @@ _DECLARED = "privacy_step"
 _AS_THEY_ARE = {"severity": "error", "where": None, "limit": None, "error_if": "!= 0", "fail_calc": "count(*)"}
 
 Node = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The columns of a model that tests judge. `people`: numbers of people that are not below the least one;
+    `figures`: what stands on such a number; `flags`: what says that a row shows none of them."""
+
+    people: frozenset[str] = frozenset()
+    figures: frozenset[str] = frozenset()
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return self.people | self.figures | self.flags
 
 
 def declared_step(model: Node) -> PrivacyStep | None:
@@ -39,13 +55,16 @@ def disclosure_tests(manifest: Mapping[str, Any]) -> dict[str, list[Node]]:
     return found
 
 
-def judged_columns(tests: Iterable[Node]) -> frozenset[str]:
-    """The columns whose figures tests judge: numbers of people that are not below the least one, what stands on such a
-    number, and the flag that goes with them. `tests`: of one model, as `disclosure_tests` tells them."""
+def judged_by(tests: Iterable[Node]) -> Judged:
+    """What tests judge. `tests`: of one model, as `disclosure_tests` tells them."""
     asked = [test["test_metadata"]["kwargs"] for test in tests]
-    people = {one["column_name"] for one in asked if one.get("contributors") is None}
+    people = frozenset(one["column_name"] for one in asked if one.get("contributors") is None)
     believed = [one for one in asked if one.get("contributors", one["column_name"]) in people]
-    return frozenset(one[name] for one in believed for name in ("column_name", "flag"))
+    return Judged(
+        people,
+        figures=frozenset(one["column_name"] for one in believed) - people,
+        flags=frozenset(one["flag"] for one in believed),
+    )
 
 
 def _can_fail(test: Node) -> bool:

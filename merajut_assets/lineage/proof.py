@@ -13,8 +13,9 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
+from types import MappingProxyType
 from typing import Any
 
 from merajut_assets.contracts.base import PrivacyClass
@@ -36,6 +37,8 @@ MOST_SHOWN = 20
 SOURCE, PUBLISHED, MART = "source", "published", "mart"
 # Layers whose columns are declared by contracts before anything protects them.
 _UNPROTECTED = (SOURCE, "raw", "conformed")
+_MADE_BY_DBT = ("warehouse", MART, PUBLISHED)
+_READ_AROUND = "a dbt model reads it before anything was protected; read a dataset or statistic of the stakeholder"
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,9 @@ class Proof:
     `paths`: how many lead to them from columns with a personal privacy class. `steps`: the protections these pass, each
     with the number of paths that it protects. `offending_paths`: how many pass none that counts, of which `offences`
     are the shortest. `unknown`: columns of which nobody knows where they come from, each with the shortest way on which
-    it leaves. `unverified`: for each asset whose
-    protection counts, what is missing for it to be verified; empty as well when the proof was asked of no release.
+    it leaves. `around`: what dbt reads that no step has made, though nothing personal leaves by it: whatever stands
+    there today, it was verified by nobody. `unverified`: for each asset whose protection counts, what is missing for it
+    to be verified; empty as well when the proof was asked of no release.
     """
 
     columns: int
@@ -84,12 +88,13 @@ class Proof:
     offending_paths: int
     offences: tuple[Offence, ...]
     unknown: tuple[Offence, ...]
+    around: tuple[Offence, ...]
     unverified: Mapping[str, str]
     release: str | None = None
 
     @property
     def holds(self) -> bool:
-        return not (self.offending_paths or self.unknown or self.unverified)
+        return not (self.offending_paths or self.unknown or self.around or self.unverified)
 
     @property
     def faults(self) -> list[str]:
@@ -99,6 +104,7 @@ class Proof:
             *map(str, self.offences),
             *([f"and {more:,} more paths"] if more else []),
             *map(str, self.unknown),
+            *map(str, self.around),
             *(f"{asset}: {missing}" for asset, missing in self.unverified.items()),
         ]
 
@@ -111,6 +117,7 @@ class Proof:
         against = {
             "offending paths": self.offending_paths,
             "columns of unknown origin": len(self.unknown),
+            "ways around the protected layer": len(self.around),
             "datasets without evidence": len(self.unverified),
         }
         return f"not proved: {', '.join(f'{number:,} {what}' for what, number in against.items() if number)}; {walked}"
@@ -128,6 +135,7 @@ class Proof:
             "offending_paths": str(self.offending_paths),
             "offences": [offence.as_facts() for offence in self.offences],
             "unknown": [offence.as_facts() for offence in self.unknown],
+            "around": [offence.as_facts() for offence in self.around],
             "unverified": dict(self.unverified),
         }
 
@@ -139,6 +147,7 @@ def prove(
     *,
     row_level: Collection[str] = (),
     identities: Collection[ColumnRef] = (),
+    unwithheld: Mapping[ColumnRef, str] = MappingProxyType({}),
     evidence: Evidence | None = None,
     shown: int = MOST_SHOWN,
 ) -> Proof:
@@ -146,8 +155,9 @@ def prove(
 
     `targets`: all columns of marts and published files, as somebody else than the graph knows them: one that the
     graph has no lineage of fails. `row_level`: the mart assets declared to have a row per person. `identities`:
-    columns that stand for one person, which count as direct identifiers. Without `evidence` only the structure is
-    proved. At most `shown` offending paths are made.
+    columns that stand for one person, which count as direct identifiers. `unwithheld`: why a declared disclosure
+    control does not count for a column, for the offences through it to say so. Without `evidence` only the structure
+    is proved. At most `shown` offending paths are made.
     """
     walk = _Walk(graph, policies, frozenset(identities))
     ends = [
@@ -163,13 +173,15 @@ def prove(
             steps[protection] = steps.get(protection, 0) + ways.number
     relied_on = sorted({protection.asset for protection in steps})
     lacking = {} if evidence is None else {asset: evidence.lacking(asset) for asset in relied_on}
+    offences = islice(walk.offences([(ref, burden) for ref, burden, _ in refused]), shown)
     return Proof(
         columns=len(set(targets)),
         paths=sum(ways.number for _, _, ways in ends),
         steps=dict(sorted(steps.items())),
         offending_paths=sum(ways.number for _, _, ways in refused),
-        offences=tuple(islice(walk.offences([(ref, burden) for ref, burden, _ in refused]), shown)),
+        offences=tuple(_explained(offence, unwithheld) for offence in offences),
         unknown=_unknown(graph, targets),
+        around=_around(graph, targets, walk),
         unverified={asset: missing for asset, missing in lacking.items() if missing is not None},
         release=None if evidence is None else evidence.release,
     )
@@ -201,6 +213,32 @@ def _unknown(graph: LineageGraph, targets: Collection[ColumnRef]) -> tuple[Offen
         )
     ]
     return tuple(sorted(found, key=lambda offence: (len(offence.path), offence.origin)))
+
+
+def _explained(offence: Offence, unwithheld: Mapping[ColumnRef, str]) -> Offence:
+    """An offence through a figure that is declared to be withheld and is not, with the reason."""
+    because = [f"{ref} {unwithheld[ref]}" for ref in offence.columns if ref in unwithheld]
+    return replace(offence, reason="; ".join([offence.reason, *because]))
+
+
+def _around(graph: LineageGraph, targets: Collection[ColumnRef], walk: _Walk) -> tuple[Offence, ...]:
+    """The edges into dbt from before the protected layer, one for each column read and model, that are on no offending
+    path. Each with a shortest way on which it leaves, if it does."""
+    ways = _ways_out(graph, targets)
+    found: dict[tuple[ColumnRef, str], Offence] = {}
+    for edge in graph.edges:
+        if _layer(edge.origin) in _UNPROTECTED and _layer(edge.target) in _MADE_BY_DBT:
+            is_told = edge.target in ways and any(one.privacy.is_personal for one in walk.arrived[edge.origin])
+            way = (edge, *ways.get(edge.target, ()))
+            offence = Offence(edge.origin, graph.nodes[edge.origin].privacy, way[-1].target, way, _READ_AROUND)
+            key = (edge.origin, edge.target.asset)
+            if not is_told and (key not in found or len(way) < len(found[key].path)):
+                found[key] = offence
+    return tuple(sorted(found.values(), key=lambda offence: (len(offence.path), offence.origin)))
+
+
+def _layer(ref: ColumnRef) -> str:
+    return ref.asset.partition("/")[0]
 
 
 def _ways_out(graph: LineageGraph, targets: Collection[ColumnRef]) -> dict[ColumnRef, Path]:
@@ -259,7 +297,7 @@ class _Walk:
         if (
             privacy is not None
             and privacy.is_personal
-            and ref.asset.split("/")[0] in _UNPROTECTED
+            and _layer(ref) in _UNPROTECTED
             and not any(burden.standing is Standing.VALUE for burden in found)
         ):
             burden = begun(privacy)

@@ -19,9 +19,11 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
-from merajut_assets.lineage.disclosure import declared_step, disclosure_tests, judged_columns
+from merajut_assets.lineage.disclosure import Judged, declared_step, disclosure_tests, judged_by
 from merajut_assets.lineage.grammar import is_aggregate, unknown_forms
 from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind, LineageGraph, Node
+from merajut_assets.lineage.withholding import Dataset, Shown, differences, shown_by
+from merajut_assets.policies.stakeholder import Microdata, stakeholder_policies
 from merajut_assets.privacy.steps import PrivacyStep
 
 # Model -> column -> (unique id of a source or model, column), all as in the manifest.
@@ -31,6 +33,8 @@ DIALECT = "duckdb"
 
 # A table that no node of the manifest stands for.
 UNKNOWN = "unknown"
+# The layers that dbt may read.
+RELEASED = ("protected", "statistics")
 _COUNTS = (exp.Count, exp.CountIf, exp.ApproxDistinct)
 # What happens to a column twice is called by the stronger of the two; a count of sums is a count.
 _STRENGTH = (How.IDENTITY, How.EXPRESSION, How.CONDITIONAL, How.WINDOW, How.AGGREGATE, How.COUNT, How.ROWS)
@@ -117,26 +121,98 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
 
     A step that a model declares (`privacy_step` in its meta) is that of its figures: sums, shares and counts; a
     column that is taken over, grouped or joined by is not protected by it. Disclosure control is that of the figures
-    that tests judge: a declaration alone withholds nothing. Raises ValueError as column_lineage."""
+    that tests judge, and can judge by their SQL: a declaration alone withholds nothing. Raises ValueError as
+    column_lineage."""
     known = {**manifest["sources"], **_tables(manifest)}
-    judged = {unique_id: judged_columns(tests) for unique_id, tests in disclosure_tests(manifest).items()}
+    lineages = query_lineages(manifest)
+    judged, unbelieved = _judged(manifest), unwithheld(manifest)
     edges: list[Edge] = []
     nodes: list[Node] = []
-    for unique_id, found in query_lineages(manifest).items():
+    for unique_id, found in lineages.items():
         model = known[unique_id]
         asset = "/".join(asset_path(model))
         step = declared_step(model)
         for column in model["columns"]:
             target = ColumnRef(asset, column)
-            is_shown = unique_id not in judged or column in judged[unique_id]
+            is_shown = unique_id not in judged or (column in judged[unique_id].columns and target not in unbelieved)
             edges += _edges(found, target, known, step if is_shown else None)
             # Of two nodes of one column the one of its own model counts.
             nodes.append(Node(target, is_constant=not found.columns[column]))
+            edges += _unread(manifest, model, found, target)
             stakeholder = mart_stakeholder(model)
             if stakeholder:
                 copy = ColumnRef(f"published/{stakeholder}", f"{model['name']}.{column}")
                 edges.append(Edge(target, copy, Kind.DIRECT, How.IDENTITY))
     return LineageGraph.of(edges, nodes)
+
+
+def _unread(
+    manifest: Mapping[str, Any], model: Mapping[str, Any], found: QueryLineage, target: ColumnRef
+) -> list[Edge]:
+    """The columns of the sources outside the protected layer that a model rests on, as dbt says, and of which its SQL
+    was not seen to read any: for all that is known, they decide about its rows."""
+    declared = (found.columns[column] for column in model["columns"])
+    read = {owner for origins in (*declared, found.rows) for owner, _, _ in origins}
+    sources = [manifest["sources"][one] for one in _sources_of(manifest, model) if one not in read]
+    return [
+        Edge(ColumnRef("/".join(asset_path(source)), column), target, Kind.INDIRECT, How.ROWS)
+        for source in sources
+        if asset_path(source)[0] not in RELEASED
+        for column in source["columns"]
+    ]
+
+
+def _sources_of(manifest: Mapping[str, Any], model: Mapping[str, Any]) -> set[str]:
+    """The sources that a model refers to, or that an ephemeral model refers to that is part of it."""
+    found: set[str] = set()
+    for unique_id in model.get("depends_on", {}).get("nodes", ()):
+        if unique_id in manifest["sources"]:
+            found.add(unique_id)
+        elif manifest["nodes"].get(unique_id, {}).get("config", {}).get("materialized") == "ephemeral":
+            found |= _sources_of(manifest, manifest["nodes"][unique_id])
+    return found
+
+
+def unwithheld(manifest: Mapping[str, Any]) -> dict[ColumnRef, str]:
+    """The figures and flags that are declared to be under disclosure control and judged by tests, and of which the SQL
+    is such that a test learns nothing; each with the reason. Raises ValueError as column_lineage."""
+    models = _tables(manifest)
+    relations = {**manifest["sources"], **models}
+    schema, owners = _schema(relations), _owners(relations)
+
+    def dataset_of(table: exp.Table) -> Dataset | None:
+        owner = owners.get(lowered((table.catalog, table.db, table.name)))
+        layer, stakeholder, name = (*asset_path(relations[owner]), "", "")[:3] if owner else ("", "", "")
+        policy = stakeholder_policies().get(stakeholder)
+        dataset = policy.datasets.get(name) if policy and layer == "protected" else None
+        return (f"{layer}/{stakeholder}/{name}", dataset.privacy.k) if isinstance(dataset, Microdata) else None
+
+    shown: dict[str, Shown] = {}
+    for unique_id, judged in _judged(manifest).items():
+        model = models.get(unique_id)
+        if model is not None and judged.columns:
+            present = frozenset(model["columns"])
+            asked = Judged(judged.people & present, judged.figures & present, judged.flags & present)
+            shown["/".join(asset_path(model))] = shown_by(_scope(model, schema), asked, dataset_of)
+    found = {(asset, column): why for asset, one in shown.items() for column, why in one.faults.items()}
+    found |= differences({asset: one.counts for asset, one in shown.items()})
+    return {ColumnRef(*place): why for place, why in sorted(found.items())}
+
+
+def _judged(manifest: Mapping[str, Any]) -> dict[str, Judged]:
+    return {unique_id: judged_by(tests) for unique_id, tests in disclosure_tests(manifest).items()}
+
+
+def _scope(model: Mapping[str, Any], schema: Mapping[str, Any]) -> Scope:
+    """The query of a model with every name written out. Raises ValueError."""
+    try:
+        query = parse_one(str(model["compiled_code"]), dialect=DIALECT)
+        scope = build_scope(qualify(query, schema=dict(schema), dialect=DIALECT, infer_schema=True))
+    except (SqlglotError, ValueError, RecursionError):
+        scope = None
+    if scope is None:
+        raise ValueError(f"model {model['name']}: its SQL cannot be followed; write it more plainly") from None
+    return scope
 
 
 def _edges(
@@ -161,7 +237,7 @@ def query_lineages(manifest: Mapping[str, Any]) -> dict[str, QueryLineage]:
     models = _tables(manifest)
     relations = {**manifest["sources"], **models}
     schema = _schema(relations)
-    owners = {lowered(relation(node)): unique_id for unique_id, node in relations.items()}
+    owners = _owners(relations)
     columns = {unique_id: tuple(node["columns"]) for unique_id, node in relations.items()}
     return {unique_id: _of_model(node, schema, _Reader(owners, columns)) for unique_id, node in sorted(models.items())}
 
@@ -193,6 +269,10 @@ def _tables(manifest: Mapping[str, Any]) -> dict[str, Any]:
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] == "model" and node["config"]["materialized"] != "ephemeral"
     }
+
+
+def _owners(relations: Mapping[str, Any]) -> dict[Relation, str]:
+    return {lowered(relation(node)): unique_id for unique_id, node in relations.items()}
 
 
 def _schema(relations: Mapping[str, Any]) -> dict[str, Any]:
@@ -522,5 +602,10 @@ def _then(origins: Iterable[_Origin], how: How) -> frozenset[_Origin]:
 
 
 def _decides(parts: Iterable[Iterable[_Origin]], how: How) -> frozenset[_Origin]:
-    """The same columns as such that decide about rows."""
-    return frozenset((owner, column, how) for origins in parts for owner, column, _ in origins)
+    """The same columns as such that decide about rows. What decides by a count tells the count: the groups of which
+    three people are left are those of three."""
+    return frozenset(
+        (owner, column, How.COUNT if before is How.COUNT else how)
+        for origins in parts
+        for owner, column, before in origins
+    )

@@ -24,6 +24,7 @@ from merajut_assets.marts.dbt_sources import DBT_PROJECT, source_differences
 from merajut_assets.marts.labels import ColumnLabels, strictest
 from merajut_assets.marts.project import (
     MANIFEST,
+    NOT_RENEWED,
     Node,
     broken_rules,
     dbt_executable,
@@ -313,10 +314,7 @@ def _tested_models(manifest: Mapping[str, Any], test: Node) -> Collection[str]:
 def refuse_unjudged(manifest_path: Path) -> None:
     """Refuse to run a dbt project that is not the judged one, or that breaks a rule (dg.Failure)."""
     if not is_renewed(manifest_path):
-        raise dg.Failure(
-            "the dbt project is not the one that its manifest was prepared from, and nobody has judged it; "
-            "run `make manifest`, reload the definitions and materialise the marts again"
-        )
+        raise dg.Failure(f"{NOT_RENEWED}; run `make manifest`, reload the definitions and materialise the marts again")
     faults = broken_rules(manifest_path)
     if faults:
         raise dg.Failure(f"the dbt project breaks rules of the marts: {'; '.join(faults)}")

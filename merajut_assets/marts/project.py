@@ -35,6 +35,7 @@ INPUTS_FILE_NAME = "inputs.json"
 # Beside hidden files these are no part of the project: dbt and Python write them.
 _NO_SOURCES = ("target", "logs", "__pycache__")
 _ERROR_LINES = 20
+NOT_RENEWED = "the dbt project is not the one that its manifest was prepared from, and nobody has judged it"
 
 Node = Mapping[str, Any]
 

@@ -7,6 +7,7 @@ follows when it fails is decided by whoever asked.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from merajut_assets.lineage.graph import ColumnRef, LineageGraph
 from merajut_assets.lineage.proof import Proof, prove
 from merajut_assets.lineage.protection import identities
 from merajut_assets.lineage.python_steps import python_graph, python_values
-from merajut_assets.lineage.sql import dbt_graph
+from merajut_assets.lineage.sql import dbt_graph, unwithheld
 from merajut_assets.marts.project import (
     MANIFEST,
     ManifestError,
@@ -32,18 +33,33 @@ from resources.verifications import recorded_verifications, stored_version
 
 PUBLISHED = "published"
 ANY_COLUMN = "*"  # of an asset of which no column is known
-_graphs: dict[Path, tuple[Mapping[str, Any], LineageGraph]] = {}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was read off a manifest."""
+
+    manifest: Mapping[str, Any]
+    graph: LineageGraph
+    unwithheld: Mapping[ColumnRef, str]
+
+
+_known: dict[Path, _Known] = {}
 
 
 def whole_graph(manifest_path: Path = MANIFEST) -> LineageGraph:
     """The lineage of every column there is, from the sources to what is published. Made once per manifest.
 
     Raises ManifestError when the dbt project was not prepared, or has SQL that cannot be followed."""
+    return _read_off(manifest_path).graph
+
+
+def _read_off(manifest_path: Path) -> _Known:
     manifest = load_manifest(manifest_path)
-    known = _graphs.get(manifest_path)
-    if known is None or known[0] is not manifest:  # prepared anew since
-        known = _graphs[manifest_path] = (manifest, graph_with(manifest))
-    return known[1]
+    known = _known.get(manifest_path)
+    if known is None or known.manifest is not manifest:  # prepared anew since
+        known = _known[manifest_path] = _Known(manifest, graph_with(manifest), unwithheld(manifest))
+    return known
 
 
 def value_graph(manifest_path: Path = MANIFEST) -> LineageGraph:
@@ -96,7 +112,8 @@ def prove_project(
 ) -> Proof:
     """The proof of what leaves in some marts (default: all), structure alone unless there is `evidence`. `assets`:
     those that must have a lineage, whatever dbt knows of them. Raises ManifestError."""
-    manifest, graph = load_manifest(manifest_path), whole_graph(manifest_path)
+    known = _read_off(manifest_path)
+    manifest, graph = known.manifest, known.graph
     leaving = leaving_columns(manifest)
     targets = [ref for mart, columns in leaving.items() if marts is None or mart in marts for ref in columns]
     return prove(
@@ -105,15 +122,23 @@ def prove_project(
         stakeholder_policies(),
         row_level=row_level_marts(manifest),
         identities=identities(),
+        unwithheld=known.unwithheld,
         evidence=evidence,
     )
 
 
 def prove_release(
-    lakehouse: Lakehouse, release: str, marts: Collection[str] | None = None, manifest_path: Path = MANIFEST
+    lakehouse: Lakehouse,
+    release: str,
+    marts: Collection[str] | None = None,
+    manifest_path: Path = MANIFEST,
+    *,
+    assets: Collection[str] = (),
 ) -> Proof:
-    """The proof of some marts (default: all) of a release, with the evidence that there is. Raises ManifestError."""
-    return prove_project(manifest_path, marts=marts, evidence=evidence_of(lakehouse, release, manifest_path))
+    """The proof of some marts (default: all) of a release, with the evidence that there is. `assets`: as in
+    `prove_project`. Raises ManifestError."""
+    evidence = evidence_of(lakehouse, release, manifest_path)
+    return prove_project(manifest_path, marts=marts, assets=assets, evidence=evidence)
 
 
 def evidence_of(lakehouse: Lakehouse, release: str, manifest_path: Path = MANIFEST) -> Evidence:

@@ -4,7 +4,7 @@ Here belongs what is put into a publication and how it is verified. How a file i
 rolled back is the publisher's matter (resources); what a mart holds is dbt's.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from merajut_assets.marts.dbt import WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows
 from merajut_assets.marts.labels import ColumnLabels, strictest
 from merajut_assets.marts.project import (
     MANIFEST,
+    NOT_RENEWED,
     Node,
     asset_path,
     broken_rules,
+    is_renewed,
     load_labels,
     load_manifest,
     sql_digests,
@@ -52,17 +54,19 @@ _REMEDY = "Close the paths, or materialise what lacks evidence with its checks; 
 def build_published_assets(
     manifest_path: Path = MANIFEST,
     *,
+    holding_data: Callable[[], Collection[str]] = tuple,
     automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None,
     freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> list[dg.AssetsDefinition]:
     """`published/<stakeholder>` for every stakeholder with a mart, and `warehouse/released`, by release.
 
-    Needs the resource `lakehouse`. Raises ManifestError when the dbt project is not prepared.
+    Needs the resource `lakehouse`. `holding_data` tells, when something is to be published, every asset with data, as
+    `layer/…`: none may be without lineage. Raises ManifestError when the dbt project is not prepared.
     """
     manifest = load_manifest(manifest_path)
     shared = {"automation_condition": automation_condition, "freshness_policy": freshness_policy}
     published = [
-        _published_asset(stakeholder, marts, manifest_path, shared)
+        _published_asset(stakeholder, marts, manifest_path, holding_data, shared)
         for stakeholder, marts in stakeholder_marts(manifest).items()
     ]
     return [*published, _released_asset(manifest_path, load_labels(manifest_path), shared)]
@@ -72,7 +76,11 @@ def build_published_assets(
 
 
 def _published_asset(
-    stakeholder: str, marts: Collection[Node], manifest_path: Path, shared: Mapping[str, Any]
+    stakeholder: str,
+    marts: Collection[Node],
+    manifest_path: Path,
+    holding_data: Callable[[], Collection[str]],
+    shared: Mapping[str, Any],
 ) -> dg.AssetsDefinition:
     key = dg.AssetKey([PUBLISHED_GROUP, stakeholder])
     labels = load_labels(manifest_path)["/".join(key.path)]
@@ -102,7 +110,9 @@ def _published_asset(
     @guarded
     def published(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         release = context.partition_key
-        publication = publish(lakehouse, stakeholder, release, marts, manifest_path=manifest_path)
+        publication = publish(
+            lakehouse, stakeholder, release, marts, manifest_path=manifest_path, holding_data=holding_data()
+        )
         faults = verify(lakehouse, publication, marts)
         if faults:
             lakehouse.audit.append(
@@ -128,17 +138,23 @@ def _published_asset(
 
 
 def publish(
-    lakehouse: Lakehouse, stakeholder: str, release: str, marts: Collection[Node], *, manifest_path: Path = MANIFEST
+    lakehouse: Lakehouse,
+    stakeholder: str,
+    release: str,
+    marts: Collection[Node],
+    *,
+    manifest_path: Path = MANIFEST,
+    holding_data: Collection[str] = (),
 ) -> Publication:
     """Publish a stakeholder's marts of a release, and log it.
 
     Raises dg.Failure, before anything is written, when a mart is missing, is not what its contract declares, was not
     made by SQL that was judged to rest on this stakeholder's data alone, or when the lineage proof does not hold for
-    what this stakeholder would get. Logged is also what a run that died
-    had published without getting as far as its entry, once.
+    what this stakeholder would get, and for `holding_data`: assets of which none may be without lineage. Logged is also
+    what a run that died had published without getting as far as its entry, once.
     """
     fault = _fault_in_making(lakehouse, release, marts, manifest_path) or _fault_in_proof(
-        lakehouse, release, marts, manifest_path
+        lakehouse, release, marts, manifest_path, holding_data
     )
     if fault:
         lakehouse.audit.append("published.refused", stakeholder=stakeholder, release=release, mart="every one")
@@ -161,6 +177,8 @@ def publish(
 
 def _fault_in_making(lakehouse: Lakehouse, release: str, marts: Collection[Node], manifest_path: Path) -> str | None:
     """Why the stored marts may not be published, whatever is in them: judged is the SQL that really made them."""
+    if not is_renewed(manifest_path):
+        return f"{NOT_RENEWED}; run `make manifest` and materialise the marts of {release} again"
     broken = broken_rules(manifest_path)
     if broken:
         return f"the dbt project breaks rules of the marts: {'; '.join(broken)}"
@@ -178,9 +196,12 @@ def _fault_in_making(lakehouse: Lakehouse, release: str, marts: Collection[Node]
     return None
 
 
-def _fault_in_proof(lakehouse: Lakehouse, release: str, marts: Collection[Node], manifest_path: Path) -> str | None:
+def _fault_in_proof(
+    lakehouse: Lakehouse, release: str, marts: Collection[Node], manifest_path: Path, holding_data: Collection[str]
+) -> str | None:
     """Why it is not shown that the marts tell about nobody."""
-    proof = prove_release(lakehouse, release, ["/".join(asset_path(mart)) for mart in marts], manifest_path)
+    named = ["/".join(asset_path(mart)) for mart in marts]
+    proof = prove_release(lakehouse, release, named, manifest_path, assets=holding_data)
     if proof.holds:
         return None
     shown = proof.faults[:_FAULTS_SHOWN]

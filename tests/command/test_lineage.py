@@ -6,12 +6,14 @@ import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
-from merajut_assets import cli
+from merajut_assets import cli, definitions
+from merajut_assets.command import lineage
 from merajut_assets.command.lineage import Format
-from merajut_assets.marts.project import prepare_manifest
+from merajut_assets.marts.project import INPUTS_FILE_NAME, MANIFEST, prepare_manifest
 from resources.lakehouse import Lakehouse
 
 
@@ -78,6 +80,56 @@ def test_wrong_input_is_told_in_one_line(arguments, because) -> None:
     assert said == ""
     assert because in complaint
     assert "Traceback" not in complaint
+
+
+@pytest.fixture
+def outdated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A prepared manifest as it stays behind when the project is changed, or what was changed is refused."""
+    prepared = tmp_path / "pipeline" / MANIFEST.name
+    prepared.parent.mkdir()
+    prepared.write_bytes(MANIFEST.read_bytes())
+    made_from = json.loads(MANIFEST.with_name(INPUTS_FILE_NAME).read_text())
+    made_from["models/mart/media/campaign_metrics.sql"] = "0" * 64
+    prepared.with_name(INPUTS_FILE_NAME).write_text(json.dumps(made_from))
+    monkeypatch.setattr(lineage, "MANIFEST", prepared)
+    return prepared
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("--release", "2026-10")])
+def test_an_outdated_manifest_is_not_proved(outdated, more) -> None:
+    """`proved` was said of what preparing had refused to replace; CI and a hurried reader believe the exit code."""
+    code, said, complaint = invoke("prove", *more)
+    assert (code, said) == (2, "")
+    assert "the dbt project is not the one that its manifest was prepared from" in complaint
+    assert "make manifest" in complaint
+    # Whoever names a manifest asks about that one.
+    if not more:
+        assert invoke("prove", "--manifest", str(outdated))[0] == 0
+
+
+def test_an_answer_from_an_outdated_manifest_says_so(outdated) -> None:
+    """An analyst looks around while a model is half written: the answer is of use, and not that of today."""
+    for question in (("impact", "raw/panti/children.birth_date"), ("show", "mart/media/campaign_metrics")):
+        code, said, complaint = invoke(*question)
+        assert code == 0
+        assert said
+        assert complaint == "merajut: the dbt project was changed since; this is how it was prepared last\n"
+
+
+def test_an_asset_without_lineage_is_not_proved(monkeypatch, tmp_path) -> None:
+    """A Python asset that writes a mart by itself was green for the command, and red only after publication."""
+
+    @dg.asset(key=["mart", "media", "by_hand"])
+    def by_hand() -> None: ...
+
+    monkeypatch.setattr(definitions, "build_compliance_assets", lambda: [by_hand])
+    elsewhere = tmp_path / "manifest.json"
+    elsewhere.write_bytes(MANIFEST.read_bytes())
+    for arguments in ((), ("--manifest", str(elsewhere))):
+        code, said, _ = invoke("prove", *arguments)
+        assert code == 2
+        assert said.startswith("not proved: 1 columns of unknown origin;")
+        assert "mart/media/by_hand.*: where it comes from is not known" in said
 
 
 def test_impact_tells_what_a_change_reaches(lakehouse) -> None:

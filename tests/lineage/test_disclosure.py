@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from merajut_assets.lineage.disclosure import disclosure_tests, judged_columns
+from merajut_assets.lineage.disclosure import disclosure_tests, judged_by
 from tests.lineage.support.disclosure import disclosure_test
 
 MART = "model.merajut.it"
@@ -20,7 +20,7 @@ def judged(*tests: Test, step: str | None = "disclosure_control") -> frozenset[s
     model = {"resource_type": "model", "config": {"meta": {"privacy_step": step} if step else {}}}
     nodes = {MART: model, **{test["unique_id"]: test for test in tests}}
     found = disclosure_tests({"nodes": nodes})
-    return judged_columns(found[MART]) if MART in found else None
+    return judged_by(found[MART]).columns if MART in found else None
 
 
 PEOPLE = disclosure_test(MART, "people", "is_withheld")

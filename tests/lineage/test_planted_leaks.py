@@ -23,6 +23,7 @@ from merajut_assets.lineage.graph import LineageGraph, Node
 from merajut_assets.lineage.proof import Proof, prove
 from merajut_assets.lineage.protection import identities
 from merajut_assets.lineage.python_steps import protected_edges, python_graph
+from merajut_assets.lineage.sql import unwithheld
 from merajut_assets.marts.project import load_manifest
 from merajut_assets.marts.proof import graph_with, leaving_columns, prove_project, row_level_marts
 from merajut_assets.policies.stakeholder import stakeholder_policies
@@ -37,6 +38,7 @@ GIVING = '"warehouse"."protected"."media__campaign_giving"'
 SUPERVISED = '"warehouse"."protected"."government__child_summary"'
 # A raw table that somebody has made a source of dbt.
 CHILDREN = '"warehouse"."raw"."panti__children"'
+SUPERVISED = '"warehouse"."protected"."government__child_summary"'
 LEAK = "mart/media/leak"
 CONTROLLED = {"privacy_step": "disclosure_control", "is_tested": True}
 NAME = "source/panti/children.full_name"
@@ -98,6 +100,7 @@ def proof_of(graph: LineageGraph, manifest: Manifest) -> Proof:
         stakeholder_policies(),
         row_level=row_level_marts(manifest),
         identities=identities(),
+        unwithheld=unwithheld(manifest),
         shown=1_000,
     )
 
@@ -327,6 +330,91 @@ def test_rows_of_another_stakeholder_are_found(planted) -> None:
 def test_persons_are_told_by_rows_or_counted_under_disclosure_control(planted, sql, meta, holds) -> None:
     """A count of one is a child, and so is a row per pseudonym without the pseudonym."""
     assert planted(sql, stakeholder="academia", **meta).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("value", "flag", "leaking"),
+    [
+        ("5 + count(distinct child_pseudonym)", "false", "value"),
+        ("10 * count(distinct child_pseudonym)", "false", "value"),
+        ("-count(distinct child_pseudonym)", "true", "value"),
+        ("null", "count(distinct child_pseudonym)", "is_withheld"),
+    ],
+)
+def test_a_test_that_cannot_judge_a_figure_withholds_nothing(planted, value, flag, leaking) -> None:
+    """Each was proved: the mart declares disclosure control, and the test of its small numbers passes whatever they
+    are."""
+    proof = planted(
+        f"select {value} as value, {flag} as is_withheld from {RESEARCH} group by sex",
+        "value",
+        "is_withheld",
+        stakeholder="academia",
+        **CONTROLLED,
+    )
+    assert {str(one.target) for one in proof.offences} == {
+        f"mart/academia/leak.{leaking}",
+        f"published/academia.leak.{leaking}",
+    }
+    why = "neither a number of distinct people" if leaking == "value" else "a flag and tells more than"
+    assert all(f"mart/academia/leak.{leaking} is {why}" in one.reason for one in proof.offences)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "from counted where n = 3",
+        "from counted order by n",
+        f"from counted join {RESEARCH} as r on n = 3 and r.region_code = counted.region_code",
+        f"from {RESEARCH} group by region_code having count(distinct child_pseudonym) = 3",
+    ],
+)
+def test_what_is_chosen_by_a_count_tells_the_count(planted, rest) -> None:
+    """The regions of which there are three children, by name: no number leaves, and what was counted does."""
+    counted = f"select region_code, count(distinct child_pseudonym) as n from {RESEARCH} group by region_code"
+    value = "counted.region_code" if "counted" in rest else "region_code"
+    proof = planted(f"with counted as ({counted}) select {value} as value {rest}", stakeholder="academia")
+    assert {one.reason for one in proof.offences} == {"counted or grouped by pseudonym without disclosure control"}
+
+
+def test_two_counts_whose_difference_is_a_few_children_are_not_withheld(planted) -> None:
+    """Beside a mart with counts by province, of which some are withheld, the count of the whole country."""
+    sql = f"select count(distinct child_pseudonym) as value from {SUPERVISED}"
+    proof = planted(sql, stakeholder="government", **CONTROLLED)
+    blamed = {str(one.target) for one in proof.offences}
+    assert {"mart/government/leak.value", "mart/government/compliance_reporting.children"} <= blamed
+    assert all("the difference of two figures tells what each withholds" in one.reason for one in proof.offences)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"select orphanage_id as value from {CHILDREN}",
+        f"select r.channel as value from {REACH} as r join {CHILDREN} as c on c.orphanage_id = r.channel",
+        # Read where nobody looks for it, or not at all: dbt says that the model rests on it.
+        f"select channel as value from {REACH} limit (select count(*) from {CHILDREN} where orphanage_id = 'x')",
+        f"select channel as value from {REACH} -- {CHILDREN}",
+        f"select channel as value, 1 as other from {REACH} union all select 'x', orphanage_id from {CHILDREN}",
+    ],
+)
+def test_a_dbt_model_that_reads_around_the_protected_layer_is_found(manifest, sql) -> None:
+    """The proof looked for what is personal only, and a column that is not is a row per child all the same."""
+    plant(manifest, sql, ("value",), "media", {})
+    manifest["nodes"]["model.merajut.leak"]["depends_on"] = {"nodes": ["source.merajut.raw.panti__children"]}
+    proof = proof_of(graph_with(manifest), manifest)
+    assert not proof.holds
+    found = [str(one) for one in (*proof.around, *proof.offences)]
+    assert any(one.startswith(f"raw/panti/children.orphanage_id → {LEAK}.value") for one in found), found
+    assert any("a dbt model reads it before anything was protected" in one for one in found), found
+    assert "ways around the protected layer" in str(proof)
+    assert proof.as_facts()["around"]
+
+
+def test_a_warehouse_model_around_the_protected_layer_is_found_though_no_mart_rests_on_it(manifest) -> None:
+    """Analysts get the whole warehouse."""
+    plant(manifest, f"select orphanage_id as value from {CHILDREN}", ("value",), "media", {})
+    manifest["nodes"]["model.merajut.leak"] |= {"fqn": ["merajut", "warehouse", "leak"], "schema": "core"}
+    (around,) = proof_of(graph_with(manifest), manifest).around
+    assert [str(ref) for ref in around.columns] == ["raw/panti/children.orphanage_id", "warehouse/leak.value"]
 
 
 def test_a_column_of_a_contract_that_the_sql_does_not_select_is_no_lineage(planted) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from merajut_assets import definitions
 from merajut_assets.lineage.disclosure import disclosure_tests
 from merajut_assets.lineage.protection import Protection
 from merajut_assets.marts.dbt import BuildOutcome, record_disclosure_tests
-from merajut_assets.marts.project import asset_path, load_manifest, stakeholder_marts
+from merajut_assets.marts.project import INPUTS_FILE_NAME, asset_path, load_manifest, stakeholder_marts
 from merajut_assets.marts.proof import evidence_of, prove_project, prove_release
 from merajut_assets.marts.published import publish
 from merajut_assets.privacy.steps import PrivacyStep
@@ -31,7 +33,8 @@ GIVING = "protected/media/campaign_giving"
 
 def released(lakehouse: Lakehouse, stakeholder: str, manifest_path: Path) -> bool:
     """Whether a stakeholder's marts are published; what is said when they are not is in the failure."""
-    publish(lakehouse, stakeholder, RELEASE, stakeholder_marts(load_manifest(manifest_path))[stakeholder])
+    marts = stakeholder_marts(load_manifest(manifest_path))[stakeholder]
+    publish(lakehouse, stakeholder, RELEASE, marts, manifest_path=manifest_path)
     return True
 
 
@@ -124,6 +127,38 @@ def test_a_structural_leak_blocks_publication(built, manifest_path, monkeypatch)
         released(built, "media", manifest_path)
     assert "→ mart/media/campaign_metrics." in str(failed.value)
     assert released(built, "academia", manifest_path)
+
+
+def test_an_asset_without_lineage_blocks_publication(built, monkeypatch) -> None:
+    """Evidence that is made afterwards had asked for every asset, and publication had asked for the marts alone: what
+    a Python asset of its own wrote went out before anybody was told."""
+
+    @dg.asset(key=["mart", "media", "by_hand"], tags={"sensitivity": "public"})
+    def by_hand() -> None: ...
+
+    monkeypatch.setattr(definitions, "build_compliance_assets", lambda: [by_hand])
+    published = definitions.build_defs().get_assets_def(["published", "media"])
+    run = dg.materialize([published], partition_key=RELEASE, resources={"lakehouse": built}, raise_on_error=False)
+    (failed,) = run.get_step_failure_events()
+    assert "mart/media/by_hand.*: where it comes from is not known" in failed.event_specific_data.error.message
+    assert built.publisher.list("media") == []
+    monkeypatch.undo()
+    published = definitions.build_defs().get_assets_def(["published", "media"])
+    assert dg.materialize([published], partition_key=RELEASE, resources={"lakehouse": built}).success
+
+
+def test_nothing_is_published_by_an_outdated_manifest(built, manifest_path, tmp_path) -> None:
+    """A model was edited, and preparing it refused: the manifest before it still holds, and nobody asked whether it is
+    the project's."""
+    prepared = tmp_path / "pipeline" / "manifest.json"
+    shutil.copytree(manifest_path.parent, prepared.parent)
+    assert released(built, "media", prepared)
+    made_from = json.loads(prepared.with_name(INPUTS_FILE_NAME).read_text())
+    made_from.pop("models/mart/academia/research_dataset.sql")
+    prepared.with_name(INPUTS_FILE_NAME).write_text(json.dumps(made_from))
+    with pytest.raises(dg.Failure, match=r"is not the one that its manifest was prepared from.*make manifest"):
+        released(built, "academia", prepared)
+    assert built.publisher.list("academia") == []
 
 
 # ── what a mart withholds by itself ──────────────────────────────────────────────────────
