@@ -27,6 +27,8 @@ from merajut_assets.privacy.steps import PrivacyStep
 ColumnLineage = dict[str, dict[str, list[list[str]]]]
 Relation = tuple[str, str, str]  # database, schema, table
 DIALECT = "duckdb"
+# The analysts' copy of everything that a release's warehouse holds.
+RELEASED = "warehouse/released"
 
 # A table that no node of the manifest stands for.
 UNKNOWN = "unknown"
@@ -122,6 +124,27 @@ def dbt_graph(manifest: Mapping[str, Any]) -> LineageGraph:
                 copy = ColumnRef(f"published/{stakeholder}", f"{model['name']}.{column}")
                 edges.append(Edge(target, copy, Kind.DIRECT, How.IDENTITY))
     return LineageGraph.of(edges, nodes)
+
+
+def project_graph(manifest: Mapping[str, Any]) -> LineageGraph:
+    """As dbt_graph, with the analysts' copy, which holds every source and table model. Raises ValueError."""
+    copied = [
+        Edge(
+            ColumnRef("/".join(asset_path(node)), column),
+            ColumnRef(RELEASED, released_name(node, column)),
+            Kind.DIRECT,
+            How.IDENTITY,
+        )
+        for node in (*manifest["sources"].values(), *_tables(manifest).values())
+        for column in node["columns"]
+    ]
+    return dbt_graph(manifest) | LineageGraph.of(copied)
+
+
+def released_name(node: Mapping[str, Any], column: str) -> str:
+    """How a column of a source or model is called among those of the analysts' copy: `schema.table.column`."""
+    _, schema, table = relation(node)
+    return f"{schema}.{table}.{column}"
 
 
 def _edges(
