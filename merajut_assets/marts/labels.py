@@ -1,7 +1,7 @@
 """How sensitive the columns of the dbt models are, computed from what they rest on.
 
 Here belongs reading the classes of the protected tables off the manifest, where the contracts have written them, and
-letting them flow. The models' YAML repeats them for dbt's documentation; a test holds the two together.
+letting them flow. `dbt_labels` writes them into the models' YAML, for dbt's documentation.
 """
 
 from __future__ import annotations
