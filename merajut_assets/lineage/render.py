@@ -76,17 +76,18 @@ def svg(graph: LineageGraph, asset: str, labels: Labels, *, findings: Sequence[s
     """The picture of an asset's lineage as one SVG. `findings`: lines for its foot, such as the proof's result.
     Raises LineageError for an unknown asset."""
     picture = picture_of(graph, asset, labels, *_room())
-    places = _places(picture)
+    places, height = _places(picture), _sheet_height(picture)
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="297mm" height="210mm" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="297mm" '
+            f'height="{round(297 * height / WIDTH)}mm" '
             f'font-family="{_FONT}" font-size="{_SMALL}" fill="{_INK}" role="img">',
             f"<title>Lineage of {escape(asset)}</title>",
-            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{_PAPER}"/>',
+            f'<rect width="{WIDTH}" height="{height}" fill="{_PAPER}"/>',
             *_heading(picture),
             *(_line(line, places) for line in picture.lines),
             *(part for boxes in picture.layers.values() for box in boxes for part in _box(box, places[box.asset])),
-            *_legend(findings),
+            *_legend(findings, height - _BOTTOM + 22),
             "</svg>",
         ]
     )
@@ -188,27 +189,29 @@ def _is_protected(box: Box) -> bool:
     return bool(box.steps) and box.layer in _COUNTING
 
 
-def _natural_width(boxes: Sequence[Box]) -> float:
-    """What the texts of a layer need."""
+def _widths_needed(boxes: Sequence[Box]) -> tuple[float, float]:
+    """What the names of a layer's boxes need, and what all of their texts do."""
     plain = [text for box in boxes for text in (_said_below(box), *(row.name for row in box.rows))]
     bold = [line for box in boxes for line in _name_lines(box.asset)]
-    longest = max(_BOLD_LETTER * max(map(len, bold)), _LETTER * max(map(len, plain)))
-    return min(max(_INDENT + _SMALL * longest + _PADDING, _NARROWEST), _WIDEST)
+    names, texts = _BOLD_LETTER * max(map(len, bold)), _LETTER * max(map(len, plain))
+    least = max(_INDENT + _SMALL * names + _PADDING, _NARROWEST)
+    return least, max(least, min(_INDENT + _SMALL * texts + _PADDING, _WIDEST))
 
 
 def _widths(picture: Picture) -> dict[int, float]:
     """The width of the boxes of each layer: what its texts need, or where all of them do not fit, at most as much as
-    the others, but for the asset that the picture is about."""
-    natural = {layer: _natural_width(boxes) for layer, boxes in picture.layers.items()}
-    room = WIDTH - 2 * _MARGIN - _LEAST_DISTANCE * (len(natural) - 1)
-    own = {layer for layer, boxes in picture.layers.items() if any(box.asset == picture.asset for box in boxes)}
-    fixed = {layer: natural[layer] for layer in own}
+    the others, but for the asset that the picture is about. Names fit in any case."""
+    needed = {layer: _widths_needed(boxes) for layer, boxes in picture.layers.items()}
+    room = WIDTH - 2 * _MARGIN - _LEAST_DISTANCE * (len(needed) - 1)
+    own = next(layer for layer, boxes in picture.layers.items() if any(box.asset == picture.asset for box in boxes))
+    widths = {own: needed[own][1]}
     # From the narrowest on, each takes what it needs, or an equal share of what is left.
-    others = sorted((layer for layer in natural if layer not in own), key=natural.__getitem__)
+    others = sorted((layer for layer in needed if layer != own), key=lambda layer: needed[layer][1])
     for place, layer in enumerate(others):
-        share = (room - sum(fixed.values())) / (len(others) - place)
-        fixed[layer] = min(natural[layer], share)
-    return fixed
+        share = (room - sum(widths.values())) / (len(others) - place)
+        widths[layer] = max(min(needed[layer][1], share), needed[layer][0])
+    widths[own] = max(widths[own] - max(sum(widths.values()) - room, 0), needed[own][0])
+    return widths
 
 
 def _lefts(picture: Picture, widths: Mapping[int, float]) -> dict[int, float]:
@@ -223,12 +226,19 @@ def _lefts(picture: Picture, widths: Mapping[int, float]) -> dict[int, float]:
     return lefts
 
 
+def _sheet_height(picture: Picture) -> int:
+    """A4, or longer where a layer has more boxes than that holds: only the copy of everything does."""
+    return max(
+        [HEIGHT, *(_TOP + sum(_height(box) + 4 for box in boxes) + _BOTTOM for boxes in picture.layers.values())]
+    )
+
+
 def _places(picture: Picture) -> dict[str, _Place]:
     places: dict[str, _Place] = {}
     widths = _widths(picture)
     lefts = _lefts(picture, widths)
     for layer, boxes in picture.layers.items():
-        free = HEIGHT - _TOP - _BOTTOM - sum(map(_height, boxes))
+        free = _sheet_height(picture) - _TOP - _BOTTOM - sum(map(_height, boxes))
         gap = min(max(free / (len(boxes) + 1), 4), 60)
         y = _TOP + max((free - gap * (len(boxes) - 1)) / 2, 0)
         for box in boxes:
@@ -308,8 +318,7 @@ def _text(x: float, y: float, text: str, room: float, attributes: str = "") -> s
     return f'<text x="{x:.1f}" y="{y:.1f}" {attributes}><title>{escape(text)}</title>{shown}…</text>'
 
 
-def _legend(findings: Sequence[str]) -> Iterator[str]:
-    y = HEIGHT - _BOTTOM + 22
+def _legend(findings: Sequence[str], y: float) -> Iterator[str]:
     yield f'<path d="M{_MARGIN} {y - 16}H{WIDTH - _MARGIN}" stroke="{_PALE}" stroke-opacity="0.4"/>'
     x = float(_MARGIN)
     for privacy in STYLES:

@@ -47,7 +47,7 @@ def test_every_mart_has_a_legible_picture(graph, labels, manifest_path) -> None:
     for mart in leaving_columns(load_manifest(manifest_path)):
         picture = render.svg(graph, mart, labels)
         root = ET.fromstring(picture)
-        assert root.get("width") == "297mm"
+        assert (root.get("width"), root.get("height")) == ("297mm", "210mm")
         smallest = min(float(size) for size in re.findall(r'font-size="([\d.]+)"', picture))
         assert smallest * 297 / render.WIDTH / 25.4 * 72 >= 7
         boxes = boxes_of(picture)
@@ -81,7 +81,11 @@ def _shown(graph: LineageGraph, mart: str) -> set[str]:
 
 @pytest.mark.parametrize("asset", ["quarantine/panti", "warehouse/released", "contributors/government/staff_summary"])
 def test_what_is_kept_beside_the_way_has_a_picture(graph, labels, asset: str) -> None:
-    words = {text.text for text in ET.fromstring(render.svg(graph, asset, labels)).iter(f"{SVG}text")}
+    picture = render.svg(graph, asset, labels)
+    words = {text.text for text in ET.fromstring(picture).iter(f"{SVG}text")}
+    height = float(ET.fromstring(picture).attrib["viewBox"].split()[3])
+    boxes = boxes_of(picture)
+    assert all(x + width <= render.WIDTH and y + high <= height - 70 for x, y, width, high in boxes)
     assert words & {"Quarantine", "Given out", "Kept beside"}
     assert "subgraph" in render.mermaid(graph, asset, labels)
 
