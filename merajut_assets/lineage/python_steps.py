@@ -8,7 +8,7 @@ A column that a step reads may decide about rows in any way, and so counts for e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from functools import cache, partial
@@ -458,10 +458,10 @@ def _kept_values(dataset: TableContract, policy: StakeholderPolicy) -> Iterator[
         yield from _contributor_values(dataset, kind)
     elif isinstance(kind, Microdata) and has_distributions(policy, dataset.name):
         kept = distributions_table(dataset)
-        sensitive = [_path(one) for name in kind.privacy.sensitive for one in dataset.column(name).sources]
+        sensitive = _sources_of(dataset, kind.privacy.sensitive)
         for origin in sensitive:
             yield Edge(origin, ColumnRef(kept, VALUE), Kind.DIRECT, How.EXPRESSION)
-        for origin in (*sensitive, *map(_path, dataset.column(subject_column(dataset)).sources)):
+        for origin in sensitive | _sources_of(dataset, [subject_column(dataset)]):
             yield Edge(origin, ColumnRef(kept, PEOPLE), Kind.DIRECT, How.COUNT)
 
 
@@ -469,15 +469,19 @@ def _contributor_values(dataset: TableContract, kind: Aggregate) -> Iterator[Edg
     """People and their parts in figures are kept as keyed digests, the cell that they are in as it is."""
     kept, people = contributors_table(dataset), _people(dataset)
     for name in dataset.key:
-        for source in dataset.column(name).sources:
-            yield Edge(_path(source), ColumnRef(kept, name), Kind.DIRECT, How.EXPRESSION)
-    parts = {_path(one) for name in figure_columns(dataset, kind) for one in dataset.column(name).sources}
+        for origin in _sources_of(dataset, [name]):
+            yield Edge(origin, ColumnRef(kept, name), Kind.DIRECT, How.EXPRESSION)
+    parts = _sources_of(dataset, figure_columns(dataset, kind))
     for name, origins in ((CONTRIBUTOR, people), (CONTRIBUTION, people | parts)):
         for origin in origins:
             yield Edge(origin, ColumnRef(kept, name), Kind.DIRECT, How.EXPRESSION, PrivacyStep.PSEUDONYMISE)
     for name in (*dataset.key, FIGURE, CONTRIBUTOR, CONTRIBUTION):
         # The digest of all of it, by which publications are told apart.
         yield Edge(ColumnRef(kept, name), ColumnRef(kept, PUBLICATION), Kind.DIRECT, How.EXPRESSION)
+
+
+def _sources_of(dataset: TableContract, names: Collection[str]) -> set[ColumnRef]:
+    return {_path(source) for column in dataset.columns if column.name in names for source in column.sources}
 
 
 def _summarised(dataset: TableContract) -> dict[str, dict[str, pl.DataType]]:

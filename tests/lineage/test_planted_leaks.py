@@ -22,7 +22,7 @@ from merajut_assets.contracts.base import derived, operational
 from merajut_assets.lineage.graph import LineageGraph, Node
 from merajut_assets.lineage.proof import Proof, prove
 from merajut_assets.lineage.protection import identities
-from merajut_assets.lineage.python_steps import protected_edges, python_graph
+from merajut_assets.lineage.python_steps import asset_of, protected_edges, python_graph
 from merajut_assets.marts.project import load_manifest
 from merajut_assets.marts.proof import graph_with, leaving_columns, prove_project, row_level_marts
 from merajut_assets.policies.stakeholder import stakeholder_policies
@@ -237,7 +237,8 @@ def with_column(stakeholder: str, dataset: str, column: object) -> LineageGraph:
     model = type("Leaky", (contract.model,), {"__annotations__": {"extra": str}, "extra": column})
     leaky = dataclasses.replace(contract, model=model)
     edges = list(protected_edges(leaky, stakeholder_policies()[stakeholder]))
-    nodes = [Node(edge.target, leaky.column(edge.target.column).privacy) for edge in edges]
+    targets = {edge.target for edge in edges if edge.target.asset == asset_of(leaky)}
+    nodes = [Node(target, leaky.column(target.column).privacy) for target in targets]
     return python_graph() | LineageGraph.of(edges, nodes)
 
 
