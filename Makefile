@@ -119,9 +119,10 @@ bench-privacy: tools ## Measure the privacy engine alone, with MILLIONS of rows;
 	@$(PYTHON) benchmarks/verify.py
 	@$(PYTHON) benchmarks/detect.py
 
-docs: manifest ## Renew what is generated: data dictionary, dbt's sources; and dbt's documentation in dbt_project/target
+docs: manifest ## Renew what is generated: data dictionary, dbt's sources and labels; and dbt's documentation in dbt_project/target
 	@$(PYTHON) -m merajut_assets.contracts.dictionary
 	@$(PYTHON) -m merajut_assets.marts.dbt_sources
+	@$(PYTHON) -m merajut_assets.marts.dbt_labels
 	@cd dbt_project && ../$(BIN)/dbt docs generate
 
 # ── housekeeping ───────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from typing import Any
 
 from merajut_assets.lineage import python_steps
 from merajut_assets.lineage.graph import LineageGraph
-from merajut_assets.lineage.sql import dbt_graph
+from merajut_assets.lineage.sql import project_graph
 from merajut_assets.marts.project import load_manifest
 
 SOURCES, LAYERS, MODELS_PER_LAYER, COLUMNS = 30, 6, 20, 14
@@ -30,11 +30,11 @@ AIM = {"seconds": 10, "assets": 150, "columns": 2_000}
 def real_graph() -> LineageGraph:
     for cached in (python_steps.python_graph, python_steps._read_by_statistic):
         cached.cache_clear()
-    return python_steps.python_graph() | dbt_graph(load_manifest())
+    return python_steps.python_graph() | project_graph(load_manifest())
 
 
 def made_up_graph() -> LineageGraph:
-    return dbt_graph(made_up_manifest())
+    return project_graph(made_up_manifest())
 
 
 def made_up_manifest() -> dict[str, Any]:

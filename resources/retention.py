@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from merajut_assets.contracts import registry
-from merajut_assets.policies.stakeholder import stakeholder_policies
+from merajut_assets.policies.stakeholder import fewest_retention_days, stakeholder_policies
 from resources.lakehouse import WAREHOUSE_LAYERS, Lakehouse
 from resources.publication import PublicationReplaced
 
@@ -34,9 +34,9 @@ def destroy_originals(lakehouse: Lakehouse, today: date | None = None) -> int:
 
 def overdue(lakehouse: Lakehouse, today: date | None = None) -> Mapping[str, int]:
     """By asset, how many landed versions, releases or publications of it are kept for more days than its contract or
-    policy states, counted from when they were made. Reads no data."""
+    policy states, counted from when they were made; of the warehouse, how many files. Reads no data."""
     day = _day(today)
-    return Counter([*_landed(lakehouse, day), *_released(lakehouse, day)])
+    return Counter([*_landed(lakehouse, day), *_released(lakehouse, day), *_warehouse(lakehouse, day)])
 
 
 def _day(today: date | None) -> date:
@@ -59,8 +59,7 @@ def _released(lakehouse: Lakehouse, today: date) -> Iterator[str]:
         before = today - timedelta(days=policy.retention_days)
         for table in (table for layer in WAREHOUSE_LAYERS for table in lakehouse.lake.tables(f"{layer}/{name}")):
             for partition in lakehouse.lake.partitions(table):
-                manifest = lakehouse.releases.find(partition["release"])
-                if manifest is not None and manifest.pinned_at.date() < before:
+                if _is_made_before(lakehouse, partition["release"], before):
                     yield table
         try:
             publications = lakehouse.publisher.list(name)
@@ -70,3 +69,16 @@ def _released(lakehouse: Lakehouse, today: date) -> Iterator[str]:
         for one in publications:
             if one.published_at.date() < before:
                 yield f"published/{name}"
+
+
+def _warehouse(lakehouse: Lakehouse, today: date) -> Iterator[str]:
+    """A file of the warehouse holds the data of all stakeholders."""
+    before = today - timedelta(days=fewest_retention_days(stakeholder_policies()))
+    for release in lakehouse.warehouse.kept():
+        if _is_made_before(lakehouse, release, before):
+            yield "warehouse/released"
+
+
+def _is_made_before(lakehouse: Lakehouse, release: str, day: date) -> bool:
+    manifest = lakehouse.releases.find(release)
+    return manifest is not None and manifest.pinned_at.date() < day

@@ -160,6 +160,12 @@ class Warehouse:
             self._prune(folder, target)
         return target
 
+    def kept(self) -> list[str]:
+        """The release of every build file and released copy that is kept, in alphabetical order. Needs no vault."""
+        copies = (_RELEASED_FILE.fullmatch(path.name) for path in (self.root / "released").glob("*.duckdb"))
+        builds = (path.stem for path in (self.root / "build").glob("*.duckdb"))
+        return sorted([*builds, *(name["release"] for name in copies if name is not None)])
+
     def released(self) -> Path | None:
         """The released file in force, or None before the first release or after a withdrawal. Needs no vault."""
         current = self._current()

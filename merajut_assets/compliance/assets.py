@@ -462,11 +462,14 @@ def build_inventory(load_assets: Callable[[], Any]) -> dg.AssetsDefinition:
             [*_conformed(), *_published()],
         ),
         check_specs=[_check("everything_is_known", name, "Every stored table is made by an asset that there is")],
+        # After all else that the run makes, so that it tells about that, too. Not as what depends on it: evidence that
+        # fails its check would keep the inventory from telling so, and old originals from being destroyed.
+        op_tags={"dagster/priority": "-1"},
     )
     @guarded
     def dataset_inventory_asset(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
         destroyed = destroy_originals(lakehouse)
-        inventory = dataset_inventory(load_assets(), context.instance, overdue(lakehouse))
+        inventory = dataset_inventory(load_assets(), context.instance, overdue(lakehouse), itself=context.asset_key)
         store_inventory(lakehouse, inventory)
         datasets, unknown = by_dataset(inventory), unknown_tables(lakehouse, inventory)
         failed = datasets.filter(datasets["checks_failed"] > 0)["dataset"].to_list()

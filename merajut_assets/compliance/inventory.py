@@ -17,7 +17,7 @@ import polars as pl
 from merajut_assets.compliance.register import compared_datasets, datasets_with_distributions
 from merajut_assets.contracts import registry
 from merajut_assets.lineage.render import without_colour
-from merajut_assets.policies.stakeholder import stakeholder_policies
+from merajut_assets.policies.stakeholder import fewest_retention_days, stakeholder_policies
 from merajut_assets.protected.contributors import contributors_table
 from merajut_assets.protected.reference import distributions_table
 from resources.lakehouse import Lakehouse
@@ -55,13 +55,16 @@ class State:
         return sum(ended == "failed" for ended in self.checks.values())
 
 
-def dataset_inventory(assets: Any, instance: dg.DagsterInstance, overdue: Mapping[str, int]) -> pl.DataFrame:
+def dataset_inventory(
+    assets: Any, instance: dg.DagsterInstance, overdue: Mapping[str, int], *, itself: dg.AssetKey | None = None
+) -> pl.DataFrame:
     """One row per column of every asset, in the shape of SCHEMA; of an asset without declared columns one row without
     a column. `assets` is the asset graph of the definitions; `overdue` says of which datasets how many parts are kept
-    beyond their time.
+    beyond their time; `itself` is the asset that is being made by this, of which nothing is recorded yet.
 
     `privacy_class` is the column's where it is declared, else its table's. `materialised_at` is UTC."""
     rows: list[dict[str, Any]] = []
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     for key in sorted(assets.get_all_asset_keys()):
         node = assets.get(key)
         sensitivity = node.tags.get("sensitivity")
@@ -70,10 +73,10 @@ def dataset_inventory(assets: Any, instance: dg.DagsterInstance, overdue: Mappin
             "dataset": "/".join(key.path),
             "privacy_class": sensitivity,
             "owner": ", ".join(node.owners),
-            "retention_days": _retention_days(node),
+            "retention_days": _retention_days(assets, node),
             "overdue": overdue.get("/".join(key.path), 0),
             "fresh_for_hours": _fresh_for_hours(node),
-            "materialised_at": state.materialised_at,
+            "materialised_at": now if key == itself else state.materialised_at,
             "partition": state.partition,
             "checks": "; ".join(f"{name}: {ended}" for name, ended in sorted(state.checks.items())),
             "checks_failed": state.failed,
@@ -123,15 +126,27 @@ def _columns(node: Any) -> tuple[dg.TableColumn, ...]:
     return tuple(schema.columns) if schema is not None else ()
 
 
-def _retention_days(node: Any) -> int | None:
-    """As its contract says; what is made from released datasets, as the policy of its stakeholder says."""
+def _retention_days(assets: Any, node: Any) -> int | None:
+    """As its contract says; what is made from released datasets, as the policy of its stakeholder says, or of several
+    stakeholders the one that gives the fewest days."""
     declared = node.metadata.get("retention_days")
     if declared is not None:
         return int(getattr(declared, "value", declared))
     layer, *rest = node.key.path
     if layer in ("mart", "published"):
         return stakeholder_policies()[rest[0]].retention_days
+    if layer == "warehouse":
+        return fewest_retention_days(_whose(assets, node))
     return registry.systems()[rest[0]].retention_days if layer == "quarantine" else None
+
+
+def _whose(assets: Any, node: Any) -> set[str]:
+    """The stakeholders to whom was released what a table of the warehouse is made from."""
+    found: set[str] = set()
+    for key in node.parent_keys:
+        is_of_somebody = key.path[0] in ("protected", "statistics")
+        found |= {key.path[1]} if is_of_somebody else _whose(assets, assets.get(key))
+    return found
 
 
 def _fresh_for_hours(node: Any) -> float | None:

@@ -7,7 +7,7 @@ Dagster shows it (`assets`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import polars as pl
@@ -15,6 +15,8 @@ import polars as pl
 from merajut_assets.conformed.build import quarantining_tables, raw_inputs
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import LegalBasis, PrivacyClass, Subject, TableContract
+from merajut_assets.lineage.sql import RELEASED
+from merajut_assets.marts.project import load_labels
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, Open, StakeholderPolicy, stakeholder_policies
 from merajut_assets.protected.contributors import contributors_table
 from merajut_assets.protected.pipeline import entities_of
@@ -25,6 +27,7 @@ from resources.lakehouse import Lakehouse
 
 PROCESSING_REGISTER = "compliance/processing_register"
 NOBODY = "nobody"
+ANALYSTS = "analysts"  # of the house, who write the marts
 _SEPARATOR = ", "
 _EVIDENCE = "compliance/"  # about no person
 
@@ -54,8 +57,8 @@ class Processing:
 
 def processing_register(dispute_window_days: int) -> list[Processing]:
     """One entry for every dataset that is kept: landed tables, entities, refused rows, released datasets and figures,
-    what is kept beside them for comparison, and what is published. `dispute_window_days`: for how long originals are
-    kept."""
+    what is kept beside them for comparison, what is published, and the analysts' copy. `dispute_window_days`: for how
+    long originals are kept. Raises ManifestError when the dbt project was not prepared."""
     return [
         *(_landed(contract, dispute_window_days) for contract in registry.tables("raw").values()),
         *(_entity(contract) for contract in registry.tables("conformed").values()),
@@ -64,6 +67,7 @@ def processing_register(dispute_window_days: int) -> list[Processing]:
         *(_contributors(contract) for contract in compared_datasets()),
         *(_distributions(contract) for contract in datasets_with_distributions()),
         *(_published(policy) for policy in stakeholder_policies().values()),
+        _analysts_copy(),
     ]
 
 
@@ -111,6 +115,7 @@ def unregistered(lakehouse: Lakehouse, entries: Iterable[Processing]) -> list[st
     stored = {table for table in lake.tables() if not table.startswith(_EVIDENCE)}
     stored |= {path.parent.relative_to(lake.root).as_posix() for path in (lake.root / "raw").glob("*/*/versions.json")}
     # The pointer of a stakeholder's publications lies in that stakeholder's folder; hidden ones hold locks.
+    stored |= {RELEASED} if lakehouse.warehouse.kept() else set()
     stored |= {f"published/{folder.name}" for folder in lakehouse.settings.published.glob("[!.]*/") if folder.is_dir()}
     return sorted(stored - known)
 
@@ -287,22 +292,57 @@ def _distributions(contract: TableContract) -> Processing:
 def _published(policy: StakeholderPolicy) -> Processing:
     """A stakeholder's file: what all datasets and figures released to it have in common."""
     contracts = [contract for contract, _ in _made_from(policy)]
-    storage = sorted({contract.country_of_storage for contract in contracts})
-    bases: Mapping[str, None] = dict.fromkeys(basis.value for basis in policy.legal_bases)
-    return Processing(
+    return replace(
+        _together([policy]),
         dataset=f"published/{policy.stakeholder}",
         owner="team:privacy",
-        purpose=policy.purpose,
-        legal_basis=_SEPARATOR.join(sorted(bases)),
-        jurisdiction=_SEPARATOR.join(sorted({one for table in contracts for one in table.jurisdiction.split(",")})),
-        consent_purpose=policy.consent_purpose,
-        subjects=_SEPARATOR.join(one for one in Subject if any(one in table.subjects for table in contracts)),
         data=_classes(column.privacy for contract in contracts for column in contract.columns),
         recipients=policy.stakeholder,
+        countries_of_recipients=policy.recipient_country,
+        safeguards=f"protection level {policy.protection_level}; one file, encrypted under the stakeholder's key",
+    )
+
+
+def _analysts_copy() -> Processing:
+    """The warehouse as analysts have it: everything that is released to any stakeholder, with the marts made of it.
+    They work where it is stored; what leaves is what is published."""
+    policies = list(stakeholder_policies().values())
+    levels = sorted({policy.protection_level for policy in policies})
+    together = _together(policies)
+    return replace(
+        together,
+        dataset=RELEASED,
+        owner="team:data-engineering",
+        purpose=f"making and checking marts for: {together.purpose}",
+        data=_classes(map(PrivacyClass, load_labels()[RELEASED].values())),
+        recipients=ANALYSTS,
+        countries_of_recipients=together.country_of_storage,
+        is_sent_abroad=False,
+        safeguards=f"released data only, at protection levels {_SEPARATOR.join(levels)}; one file, encrypted under the "
+        "analysts' key, read-only to them; every opening is in the audit log",
+    )
+
+
+def _together(policies: Collection[StakeholderPolicy]) -> Processing:
+    """What the policies and contracts of everything that is released to some stakeholders say, in one entry; without
+    what it is and who has it."""
+    contracts = [contract for policy in policies for contract, _ in _made_from(policy)]
+    storage = sorted({contract.country_of_storage for contract in contracts})
+    countries = sorted({policy.recipient_country for policy in policies})
+    return Processing(
+        dataset="",
+        owner="",
+        purpose="; ".join(sorted({policy.purpose for policy in policies})),
+        legal_basis=_SEPARATOR.join(sorted({basis.value for policy in policies for basis in policy.legal_bases})),
+        jurisdiction=_SEPARATOR.join(sorted({one for table in contracts for one in table.jurisdiction.split(",")})),
+        consent_purpose=_SEPARATOR.join(sorted({policy.consent_purpose for policy in policies})),
+        subjects=_SEPARATOR.join(one for one in Subject if any(one in table.subjects for table in contracts)),
+        data="",
+        recipients=NOBODY,
         passed_on_to=NOBODY,
         country_of_storage=_SEPARATOR.join(storage),
-        countries_of_recipients=policy.recipient_country,
-        is_sent_abroad=storage != [policy.recipient_country],
-        retention_days=policy.retention_days,
-        safeguards=f"protection level {policy.protection_level}; one file, encrypted under the stakeholder's key",
+        countries_of_recipients=_SEPARATOR.join(countries),
+        is_sent_abroad=storage != countries,
+        retention_days=min(policy.retention_days for policy in policies),
+        safeguards="",
     )

@@ -5,6 +5,7 @@ No postponed annotations here: Dagster reads that of the context at run time.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -97,13 +98,17 @@ def _shown(value: float | int | None) -> float | int | str:
 def build_quarantine_assets() -> list[dg.AssetsDefinition]:
     """One asset per system from whose tables an entity is built."""
     feeds: dict[str, list[TableContract]] = {}
+    kept: dict[str, list[TableContract]] = {}
     for entity in registry.tables("conformed").values():
-        for system in dict.fromkeys(table.system for table in quarantining_tables(entity)):
-            feeds.setdefault(system, []).append(entity)
-    return [_quarantine_asset(system, entities) for system, entities in sorted(feeds.items())]
+        for table in quarantining_tables(entity):
+            feeds.setdefault(table.system, []).append(entity)
+            kept.setdefault(table.system, []).append(table)
+    return [_quarantine_asset(system, feeds[system], kept[system]) for system in sorted(feeds)]
 
 
-def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDefinition:
+def _quarantine_asset(
+    system: str, entities: Sequence[TableContract], tables: Sequence[TableContract]
+) -> dg.AssetsDefinition:
     columns = {
         "entity": "Entity that the row was meant for",
         "source_table": "Source table that the row is from",
@@ -116,12 +121,15 @@ def _quarantine_asset(system: str, entities: list[TableContract]) -> dg.AssetsDe
 
     @dg.asset(
         key=dg.AssetKey(["quarantine", system]),
-        deps=[dg.AssetKey(["conformed", entity.name]) for entity in entities],
+        deps=[dg.AssetKey(["conformed", name]) for name in dict.fromkeys(entity.name for entity in entities)],
         description=f"Rows of {registry.systems()[system].description} that a rule refused, for the data stewards.",
         owners=[registry.systems()[system].owner],
         group_name="quarantine",
         kinds={"deltalake"},
-        tags={"layer": "quarantine", "sensitivity": PrivacyClass.DIRECT_IDENTIFIER.value},
+        tags={
+            "layer": "quarantine",
+            "sensitivity": PrivacyClass.strictest(table.sensitivity for table in tables).value,
+        },
         freshness_policy=freshness_policy(min(entity.freshness_hours for entity in entities)),
         metadata={
             "dagster/column_schema": dg.TableSchema(

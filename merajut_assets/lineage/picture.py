@@ -7,24 +7,29 @@ counted. How it is drawn is `render`'s.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.lineage.graph import ColumnRef, Kind, LineageError, LineageGraph
 from merajut_assets.lineage.labels import Labels
+from merajut_assets.lineage.sql import RELEASED
 from merajut_assets.privacy.steps import PrivacyStep
 
-# Left to right; what shares a column of the picture shares a number.
+# Left to right; what shares a column of the picture shares a number. One asset is named whole: it holds its layer.
 LAYERS = {
     "source": 0,
     "raw": 1,
     "conformed": 2,
-    "protected": 3,
-    "statistics": 3,
-    "warehouse": 4,
-    "mart": 5,
-    "published": 6,
+    "quarantine": 3,
+    "protected": 4,
+    "statistics": 4,
+    "contributors": 5,
+    "distributions": 5,
+    "warehouse": 6,
+    "mart": 7,
+    "published": 8,
+    RELEASED: 8,
 }
 _ORDER = list(PrivacyClass)
 _SWEEPS = 6
@@ -70,9 +75,16 @@ class Picture:
     lines: tuple[Line, ...] = field(repr=False)
 
 
-def picture_of(graph: LineageGraph, asset: str, labels: Labels, rows_per_layer: int, rows_per_box: int = 1) -> Picture:
-    """Everything from the sources to `asset`, with room for so many rows in each layer, titles and `rows_per_box` of
-    distance included. Raises LineageError for an asset that the graph does not know."""
+def picture_of(
+    graph: LineageGraph,
+    asset: str,
+    labels: Labels,
+    rows_per_layer: int,
+    rows_of_title: Callable[[str], int] = lambda _: 2,
+) -> Picture:
+    """Everything from the sources to `asset`, with room for so many rows in each layer. `rows_of_title`: how many of
+    them the title of an asset's box takes, the distance to the next included. Raises LineageError for an asset that the
+    graph does not know."""
     if asset not in graph.assets:
         raise LineageError(f"there is no asset {asset} with a lineage; name it as mart/media/campaign_metrics")
     ends = graph.assets[asset]
@@ -85,7 +97,7 @@ def picture_of(graph: LineageGraph, asset: str, labels: Labels, rows_per_layer: 
     neighbours = _neighbours(graph, shown)
     _order(layers, neighbours)
     for layer in layers.values():
-        _fold(layer, rows_per_layer, rows_per_box)
+        _fold(layer, rows_per_layer - sum(rows_of_title(box.asset) for box in layer))
     return Picture(asset, dict(sorted(layers.items())), _lines(graph, shown, direct, labels, boxes))
 
 
@@ -101,7 +113,7 @@ def _boxes(
     return {
         name: Box(
             name,
-            LAYERS.get(name.split("/")[0], LAYERS["warehouse"]),
+            LAYERS.get(name) or LAYERS.get(name.split("/")[0], LAYERS["warehouse"]),
             PrivacyClass.strictest(row.privacy for row in rows),
             sorted(_merged(rows), key=lambda row: (not row.is_direct, _ORDER.index(row.privacy), row.name)),
             steps=tuple(sorted(steps[name])),
@@ -153,10 +165,9 @@ def _order(layers: Mapping[int, list[Box]], neighbours: Mapping[str, set[str]]) 
             heights.update({box.asset: (place + 0.5) / len(boxes) for place, box in enumerate(boxes)})
 
 
-def _fold(boxes: list[Box], room: int, distance: int) -> None:
-    """Fold rows until the layer fits: of the longest boxes first, and columns that only decide about rows before those
-    whose values go on. How many are folded is a row of its own."""
-    room -= len(boxes) * (1 + distance)
+def _fold(boxes: list[Box], room: int) -> None:
+    """Fold rows until those of a layer fit: of the longest boxes first, and columns that only decide about rows before
+    those whose values go on. How many are folded is a row of its own."""
     allowed = [len(box.rows) for box in boxes]
     while sum(allowed) > room and max(allowed, default=0) > 1:
         ends = [(fits > 1 and not box.rows[fits - 1].is_direct, fits) for box, fits in zip(boxes, allowed, strict=True)]

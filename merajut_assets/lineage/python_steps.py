@@ -1,4 +1,5 @@
-"""The lineage of what Python does: from the sources by way of raw and conformed to protected data and statistics.
+"""The lineage of what Python does: from the sources by way of raw and conformed to protected data and statistics, with
+what is kept beside them: refused rows, and what releases are compared with.
 
 Here belongs putting together what contracts, policies and the steps themselves say. What a step reads is found by
 running it (`reading`); what its values are made of, the contracts' `sources` and the steps' own declarations say.
@@ -7,14 +8,14 @@ A column that a step reads may decide about rows in any way, and so counts for e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from functools import cache, partial
 
 import polars as pl
 
-from merajut_assets.conformed import build, conform
+from merajut_assets.conformed import build, conform, quarantined_rows
 from merajut_assets.conformed.entities import CHILDREN, JOINS, REFINE, TOKEN_KEYS, VALUES, Inputs, child_links
 from merajut_assets.contracts import registry
 from merajut_assets.contracts.base import DATA_ORIGIN, Column, Subject, TableContract
@@ -24,10 +25,20 @@ from merajut_assets.lineage.reading import Frames, Place, Schemas, columns_read
 from merajut_assets.policies.stakeholder import Aggregate, Microdata, StakeholderPolicy, Statistic, stakeholder_policies
 from merajut_assets.privacy.steps import PrivacyStep
 from merajut_assets.protected.consent_filter import CONSENT_ENTITY
+from merajut_assets.protected.contributors import CONTRIBUTION, FIGURE, PUBLICATION, contributors_table
 from merajut_assets.protected.origins import told_by, with_origins
-from merajut_assets.protected.pipeline import PRIVACY_STEPS, WITHHELD, entities_of, subject_column, usable_for
+from merajut_assets.protected.pipeline import (
+    PRIVACY_STEPS,
+    WITHHELD,
+    entities_of,
+    figure_columns,
+    subject_column,
+    usable_for,
+)
+from merajut_assets.protected.reference import COLUMN, PEOPLE, VALUE, distributions_table, has_distributions
 from merajut_assets.protected.release import RELEASE
 from merajut_assets.protected.summaries import summary_of
+from merajut_assets.protected.summary import CONTRIBUTOR
 from merajut_assets.raw import landing
 from merajut_assets.sources.crosswalk import ALIAS_COLUMNS
 from merajut_assets.statistics.declarations import NoPublicKeys, public_keys
@@ -45,7 +56,8 @@ _OfDataset = Callable[[TableContract, StakeholderPolicy], Iterable[Edge]]
 
 @cache
 def python_graph() -> LineageGraph:
-    """Sources, raw tables, conformed entities, protected datasets and statistics, as they are declared now."""
+    """Sources, raw tables, conformed entities, protected datasets, statistics and what is kept beside them, as they are
+    declared now."""
     return _graph(conformed_edges, protected_edges, statistic_edges)
 
 
@@ -53,7 +65,7 @@ def python_graph() -> LineageGraph:
 def python_values() -> LineageGraph:
     """The part of `python_graph` that says what values are computed from. What decides about rows takes seconds to
     find, because the steps are run for it; this is there at once."""
-    return _graph(conformed_values, protected_values, statistic_values)
+    return _graph(_values_with_refused, protected_values, statistic_values)
 
 
 def _graph(of_entity: _OfEntity, of_dataset: _OfDataset, of_statistic: _OfDataset) -> LineageGraph:
@@ -65,12 +77,12 @@ def _graph(of_entity: _OfEntity, of_dataset: _OfDataset, of_statistic: _OfDatase
     for entity in registry.tables("conformed").values():
         found = set(of_entity(entity))
         edges += found
-        nodes += _declared_nodes(entity, _constants(entity, found))
+        nodes += [*_declared_nodes(entity, _constants(entity, found)), *_quarantine_constants(entity)]
     for policy in stakeholder_policies().values():
         for name in policy.datasets:
             dataset = registry.protected_dataset(policy.stakeholder, name)
             edges += of_dataset(dataset, policy)
-            nodes += [*_declared_nodes(dataset), _release_of(dataset)]
+            nodes += [*_declared_nodes(dataset), _release_of(dataset), *_kept_constants(dataset, policy)]
         for name in policy.statistics:
             statistic = statistic_contract(policy.stakeholder, name)
             edges += of_statistic(statistic, policy)
@@ -161,17 +173,16 @@ def _raw_schema(table: TableContract) -> dict[str, pl.DataType]:
 
 
 def conformed_edges(entity: TableContract) -> Iterator[Edge]:
-    """From raw to an entity. What decides about rows: the rules of both, references, joins, and merging."""
+    """From raw to an entity, and to the quarantine of its sources. What decides about rows: the rules of both,
+    references, joins, and merging."""
     tables = {table.identifier: table for table in build.raw_inputs(entity)}
     made_of: dict[str, set[Edge]] = {column.name: set() for column in entity.columns}
     for edge in conformed_values(entity):
         made_of[edge.target.column].add(edge)
         yield edge
+    yield from refused_values(entity)
 
-    deciding = {edge.origin for name in (*judged_columns(entity), "modified_at") for edge in made_of[name]}
-    deciding |= {_at(table, landing.FAILED_RULES) for table in tables.values()}
-    deciding |= {_path(path) for column in entity.columns if (path := column.references) and not _is_own(entity, path)}
-    deciding |= set(_references_between(tables))
+    deciding = {edge.origin for edge in made_of["modified_at"]} | set(_judging(entity))
     read = _read_by_joins(entity, tables) | _read_by_refining(entity, tables)
     for frame, column_name in read:
         # What merging reads of the candidates is what they are made of.
@@ -179,9 +190,22 @@ def conformed_edges(entity: TableContract) -> Iterator[Edge]:
             deciding.add(_at(tables[frame], column_name))
         else:
             deciding |= {edge.origin for edge in made_of.get(column_name, ())}
-    for column in entity.columns:
+    targets = [_at(entity, column.name) for column in entity.columns]
+    # A row is in quarantine where it is not in the entity.
+    targets += [ref for quarantine in _quarantines(entity) for ref in _columns_of(quarantine, build.QUARANTINE_COLUMNS)]
+    for target in targets:
         for origin in deciding:
-            yield Edge(origin, _at(entity, column.name), Kind.INDIRECT, How.ROWS)
+            yield Edge(origin, target, Kind.INDIRECT, How.ROWS)
+
+
+def _judging(entity: TableContract) -> Iterator[ColumnRef]:
+    """What a row is judged by: the rules of its source and of the entity, and references."""
+    tables = {table.identifier: table for table in build.raw_inputs(entity)}
+    judged = judged_columns(entity)
+    yield from (edge.origin for edge in conformed_values(entity) if edge.target.column in judged)
+    yield from (_at(table, landing.FAILED_RULES) for table in tables.values())
+    yield from (_path(path) for column in entity.columns if (path := column.references) and not _is_own(entity, path))
+    yield from _references_between(tables)
 
 
 def conformed_values(entity: TableContract) -> Iterator[Edge]:
@@ -292,7 +316,8 @@ def _read_by_refining(entity: TableContract, tables: Mapping[str, TableContract]
 
 def _constants(entity: TableContract, edges: Iterable[Edge]) -> set[str]:
     """Columns that each source table fills with one value of its own."""
-    made = {edge.target.column for edge in edges if edge.kind is Kind.DIRECT}
+    own = asset_of(entity)
+    made = {edge.target.column for edge in edges if edge.kind is Kind.DIRECT and edge.target.asset == own}
     written = {
         name
         for (owner, _), values in VALUES.items()
@@ -303,12 +328,58 @@ def _constants(entity: TableContract, edges: Iterable[Edge]) -> set[str]:
     return {*written, *Entity.to_schema().columns} - made
 
 
+# ── quarantine ───────────────────────────────────────────────────────────────────────────
+
+
+def _values_with_refused(entity: TableContract) -> Iterator[Edge]:
+    yield from conformed_values(entity)
+    yield from refused_values(entity)
+
+
+def refused_values(entity: TableContract) -> Iterator[Edge]:
+    """What the values of refused rows are computed from: a row is kept whole, with its rules, its hash and its ids."""
+    judging = set(_judging(entity))
+    for table in build.quarantining_tables(entity):
+        quarantine = quarantine_of(table)
+        is_parsed = any(column.dtype != pl.String() for column in table.columns)
+        for name in (*(column.name for column in table.columns), *([landing.UNPARSED] if is_parsed else [])):
+            yield Edge(_at(table, name), ColumnRef(quarantine, "row"), Kind.DIRECT, How.EXPRESSION)
+            step = PrivacyStep.PSEUDONYMISE if table.subjects else None
+            yield Edge(_at(table, name), ColumnRef(quarantine, "row_hash"), Kind.DIRECT, How.EXPRESSION, step)
+        for name in quarantined_rows.plain_ids(table):
+            yield Edge(_at(table, name), ColumnRef(quarantine, "source_ids"), Kind.DIRECT, How.EXPRESSION)
+        yield Edge(_at(table, DATA_ORIGIN), ColumnRef(quarantine, DATA_ORIGIN), Kind.DIRECT, How.IDENTITY)
+        for origin in judging:
+            rules = ColumnRef(quarantine, landing.FAILED_RULES)
+            yield Edge(origin, rules, Kind.DIRECT, How.CONDITIONAL)
+
+
+def quarantine_of(table: TableContract) -> str:
+    """How the asset is called that keeps the refused rows of a source table's system."""
+    return f"quarantine/{table.system}"
+
+
+def _quarantines(entity: TableContract) -> list[str]:
+    return list(dict.fromkeys(map(quarantine_of, build.quarantining_tables(entity))))
+
+
+def _quarantine_constants(entity: TableContract) -> Iterator[Node]:
+    """What is said of a row and not taken from it: which entity it was meant for, and which table it is from."""
+    for quarantine in _quarantines(entity):
+        for name in ("entity", "source_table"):
+            yield Node(ColumnRef(quarantine, name), is_constant=True)
+
+
+def _columns_of(asset: str, names: Iterable[str]) -> list[ColumnRef]:
+    return [ColumnRef(asset, name) for name in names]
+
+
 # ── protected ────────────────────────────────────────────────────────────────────────────
 
 
 def protected_edges(dataset: TableContract, policy: StakeholderPolicy) -> Iterator[Edge]:
-    """From entities to a dataset. Every column that the dataset is made with decides about its rows: by consent, by
-    the summary, and then by anonymising, which looks at all columns together."""
+    """From entities to a dataset and what is kept beside it. Every column that the dataset is made with decides about
+    its rows: by consent, by the summary, and then by anonymising, which looks at all columns together."""
     yield from protected_values(dataset, policy)
     step = PRIVACY_STEPS[policy.datasets[dataset.name].kind]
     schemas = _entity_schemas(entities_of(dataset))
@@ -317,13 +388,17 @@ def protected_edges(dataset: TableContract, policy: StakeholderPolicy) -> Iterat
         lambda frames: usable_for(dataset, policy, frames, _SOME_DAY), schemas, likely=_judged_by(schemas)
     )
     read |= columns_read(partial(_summary, dataset), _summarised(dataset), likely=_named(dataset))
-    for column in dataset.columns:
-        for entity, name in read:
-            yield Edge(_at(registry.entity(entity), name), _at(dataset, column.name), Kind.INDIRECT, How.ROWS, step)
+    for entity, name in read:
+        origin = _at(registry.entity(entity), name)
+        for column in dataset.columns:
+            yield Edge(origin, _at(dataset, column.name), Kind.INDIRECT, How.ROWS, step)
+        for kept in _kept_columns(dataset, policy):
+            yield Edge(origin, kept, Kind.INDIRECT, How.ROWS)
 
 
 def protected_values(dataset: TableContract, policy: StakeholderPolicy) -> Iterator[Edge]:
-    """What the values of a dataset are computed from."""
+    """What the values of a dataset, and of what is kept beside it, are computed from."""
+    yield from _kept_values(dataset, policy)
     kind = policy.datasets[dataset.name]
     step = PRIVACY_STEPS[kind.kind]
     people = _people(dataset) if isinstance(kind, Aggregate) else set()
@@ -354,6 +429,59 @@ def _origin_rows(contract: TableContract, schemas: Schemas, step: PrivacyStep) -
         if name != DATA_ORIGIN:
             target = _at(contract, DATA_ORIGIN)
             yield Edge(_at(registry.entity(entity), name), target, Kind.INDIRECT, How.CONDITIONAL, step)
+
+
+# What is kept beside a dataset leaves the house in no form, so that no step of a policy is named on the way to it.
+
+
+def _kept_columns(dataset: TableContract, policy: StakeholderPolicy) -> list[ColumnRef]:
+    """The columns of who stood behind the figures of a dataset, or of how its values were distributed; empty where
+    neither is kept."""
+    if isinstance(policy.datasets[dataset.name], Aggregate):
+        names = [*dataset.key, FIGURE, CONTRIBUTOR, CONTRIBUTION, PUBLICATION]
+        return _columns_of(contributors_table(dataset), names)
+    if has_distributions(policy, dataset.name):
+        return _columns_of(distributions_table(dataset), [COLUMN, VALUE, PEOPLE, RELEASE])
+    return []
+
+
+def _kept_constants(dataset: TableContract, policy: StakeholderPolicy) -> Iterator[Node]:
+    """What is said of kept rows and not taken from anybody."""
+    for ref in _kept_columns(dataset, policy):
+        if ref.column in (FIGURE, COLUMN, RELEASE):
+            yield Node(ref, is_constant=True)
+
+
+def _kept_values(dataset: TableContract, policy: StakeholderPolicy) -> Iterator[Edge]:
+    kind = policy.datasets[dataset.name]
+    if isinstance(kind, Aggregate):
+        yield from _contributor_values(dataset, kind)
+    elif isinstance(kind, Microdata) and has_distributions(policy, dataset.name):
+        kept = distributions_table(dataset)
+        sensitive = _sources_of(dataset, kind.privacy.sensitive)
+        for origin in sensitive:
+            yield Edge(origin, ColumnRef(kept, VALUE), Kind.DIRECT, How.EXPRESSION)
+        for origin in sensitive | _sources_of(dataset, [subject_column(dataset)]):
+            yield Edge(origin, ColumnRef(kept, PEOPLE), Kind.DIRECT, How.COUNT)
+
+
+def _contributor_values(dataset: TableContract, kind: Aggregate) -> Iterator[Edge]:
+    """People and their parts in figures are kept as keyed digests, the cell that they are in as it is."""
+    kept, people = contributors_table(dataset), _people(dataset)
+    for name in dataset.key:
+        for origin in _sources_of(dataset, [name]):
+            yield Edge(origin, ColumnRef(kept, name), Kind.DIRECT, How.EXPRESSION)
+    parts = _sources_of(dataset, figure_columns(dataset, kind))
+    for name, origins in ((CONTRIBUTOR, people), (CONTRIBUTION, people | parts)):
+        for origin in origins:
+            yield Edge(origin, ColumnRef(kept, name), Kind.DIRECT, How.EXPRESSION, PrivacyStep.PSEUDONYMISE)
+    for name in (*dataset.key, FIGURE, CONTRIBUTOR, CONTRIBUTION):
+        # The digest of all of it, by which publications are told apart.
+        yield Edge(ColumnRef(kept, name), ColumnRef(kept, PUBLICATION), Kind.DIRECT, How.EXPRESSION)
+
+
+def _sources_of(dataset: TableContract, names: Collection[str]) -> set[ColumnRef]:
+    return {_path(source) for column in dataset.columns if column.name in names for source in column.sources}
 
 
 def _summarised(dataset: TableContract) -> dict[str, dict[str, pl.DataType]]:

@@ -30,11 +30,13 @@ from merajut_assets.privacy.steps import PrivacyStep
 ColumnLineage = dict[str, dict[str, list[list[str]]]]
 Relation = tuple[str, str, str]  # database, schema, table
 DIALECT = "duckdb"
+# The analysts' copy of everything that a release's warehouse holds.
+RELEASED = "warehouse/released"
 
 # A table that no node of the manifest stands for.
 UNKNOWN = "unknown"
 # The layers that dbt may read.
-RELEASED = ("protected", "statistics")
+READABLE = ("protected", "statistics")
 _COUNTS = (exp.Count, exp.CountIf, exp.ApproxDistinct)
 # What happens to a column twice is called by the stronger of the two; a count of sums is a count.
 _STRENGTH = (How.IDENTITY, How.EXPRESSION, How.CONDITIONAL, How.WINDOW, How.AGGREGATE, How.COUNT, How.ROWS)
@@ -157,7 +159,7 @@ def _unread(
     return [
         Edge(ColumnRef("/".join(asset_path(source)), column), target, Kind.INDIRECT, How.ROWS)
         for source in sources
-        if asset_path(source)[0] not in RELEASED
+        if asset_path(source)[0] not in READABLE
         for column in source["columns"]
     ]
 
@@ -213,6 +215,27 @@ def _scope(model: Mapping[str, Any], schema: Mapping[str, Any]) -> Scope:
     if scope is None:
         raise ValueError(f"model {model['name']}: its SQL cannot be followed; write it more plainly") from None
     return scope
+
+
+def project_graph(manifest: Mapping[str, Any]) -> LineageGraph:
+    """As dbt_graph, with the analysts' copy, which holds every source and table model. Raises ValueError."""
+    copied = [
+        Edge(
+            ColumnRef("/".join(asset_path(node)), column),
+            ColumnRef(RELEASED, released_name(node, column)),
+            Kind.DIRECT,
+            How.IDENTITY,
+        )
+        for node in (*manifest["sources"].values(), *_tables(manifest).values())
+        for column in node["columns"]
+    ]
+    return dbt_graph(manifest) | LineageGraph.of(copied)
+
+
+def released_name(node: Mapping[str, Any], column: str) -> str:
+    """How a column of a source or model is called among those of the analysts' copy: `schema.table.column`."""
+    _, schema, table = relation(node)
+    return f"{schema}.{table}.{column}"
 
 
 def _edges(

@@ -1,7 +1,7 @@
 """How sensitive the columns of the dbt models are, computed from what they rest on.
 
 Here belongs reading the classes of the protected tables off the manifest, where the contracts have written them, and
-letting them flow. The models' YAML repeats them for dbt's documentation; a test holds the two together.
+letting them flow. `dbt_labels` writes them into the models' YAML, for dbt's documentation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from merajut_assets.contracts.base import PrivacyClass
 from merajut_assets.lineage.graph import ColumnRef, LineageGraph, Node
 from merajut_assets.lineage.labels import labels_of
-from merajut_assets.lineage.sql import asset_path, dbt_graph
+from merajut_assets.lineage.sql import asset_path, project_graph
 
 # Asset -> column -> privacy class, of every model and published file.
 ColumnLabels = dict[str, dict[str, str]]
@@ -27,7 +27,7 @@ def column_labels(manifest: Mapping[str, Any]) -> ColumnLabels:
         for name, column in source["columns"].items()
         if (privacy := column["config"]["meta"].get("privacy"))
     ]
-    graph = LineageGraph.of([], declared) | dbt_graph(manifest)
+    graph = LineageGraph.of([], declared) | project_graph(manifest)
     found: ColumnLabels = {}
     for ref, privacy in labels_of(graph).items():
         if graph.nodes[ref].privacy is None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from merajut_assets.lineage.graph import LineageGraph
-from merajut_assets.lineage.sql import ColumnLineage, column_lineage, dbt_graph, mart_stakeholder
+from merajut_assets.lineage.sql import ColumnLineage, column_lineage, mart_stakeholder, project_graph
 from merajut_assets.lineage.sql import asset_path as asset_path
 from merajut_assets.marts.dbt_sources import DBT_PROJECT
 from merajut_assets.marts.labels import ColumnLabels, column_labels
@@ -30,8 +30,15 @@ MANIFEST = PIPELINE_TARGET / "manifest.json"
 LINEAGE_FILE_NAME = "column_lineage.json"
 LABELS_FILE_NAME = "column_labels.json"
 VALUES_FILE_NAME = "column_values.json"
-# What the manifest was made from: a digest of every file of the project, by path.
+# What the manifest was made from: a digest of every file of the project, by path, and of the code that judged it and
+# derived what lies beside it.
 INPUTS_FILE_NAME = "inputs.json"
+_CODE = (
+    *(f"lineage/{name}.py" for name in ("disclosure", "graph", "labels", "sql")),
+    *(f"marts/{name}.py" for name in ("labels", "rules")),
+)
+# Of the code that this process runs, and not of what lies there by the time of a run.
+_JUDGED_BY = hashlib.sha256(b"".join((Path(__file__).parents[1] / name).read_bytes() for name in _CODE)).hexdigest()
 # Beside hidden files these are no part of the project: dbt and Python write them.
 _NO_SOURCES = ("target", "logs", "__pycache__")
 _ERROR_LINES = 20
@@ -175,7 +182,7 @@ def prepare_manifest(target: Path = PIPELINE_TARGET, *, project: Path = DBT_PROJ
         compiled = _read(manifest)
         _refuse(rule_faults(compiled))
         columns, classes = column_lineage(compiled), column_labels(compiled)
-        graph = dbt_graph(compiled).values()
+        graph = project_graph(compiled).values()
     except BaseException:
         _put_back(manifest, before)
         raise
@@ -214,8 +221,9 @@ def _compile(target: Path, project: Path) -> None:
 
 
 def _digests(project: Path) -> dict[str, str]:
-    """SHA-256 of every file of the project by its path, so that a file that was removed or put back shows, too."""
-    digests = {}
+    """SHA-256 of every file of the project by its path, so that a file that was removed or put back shows, too; and of
+    the code, under an empty path: by other rules, or followed in another way, the same project is judged anew."""
+    digests = {"": _JUDGED_BY}
     for folder, folders, files in os.walk(project):
         folders[:] = sorted(name for name in folders if name not in _NO_SOURCES and not name.startswith("."))
         for path in sorted(Path(folder) / name for name in files if not name.startswith(".")):

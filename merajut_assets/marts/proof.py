@@ -16,7 +16,7 @@ from merajut_assets.lineage.graph import ColumnRef, LineageGraph
 from merajut_assets.lineage.proof import Proof, prove
 from merajut_assets.lineage.protection import identities
 from merajut_assets.lineage.python_steps import python_graph, python_values
-from merajut_assets.lineage.sql import dbt_graph, unwithheld
+from merajut_assets.lineage.sql import project_graph, unwithheld
 from merajut_assets.marts.project import (
     MANIFEST,
     ManifestError,
@@ -71,7 +71,7 @@ def value_graph(manifest_path: Path = MANIFEST) -> LineageGraph:
 def graph_with(manifest: Mapping[str, Any]) -> LineageGraph:
     """The lineage of every column, with the dbt models of a compiled manifest. Raises ManifestError."""
     try:
-        return python_graph() | dbt_graph(manifest)
+        return python_graph() | project_graph(manifest)
     except ValueError as error:
         raise ManifestError(f"the lineage of the dbt project cannot be told: {error}") from None
 

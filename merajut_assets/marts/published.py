@@ -12,10 +12,11 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from merajut_assets.contracts.base import DATA_ORIGIN, PrivacyClass
+from merajut_assets.contracts.base import DATA_ORIGIN
 from merajut_assets.failures import guarded
+from merajut_assets.lineage.sql import RELEASED, released_name
 from merajut_assets.marts.dbt import WAREHOUSE_GROUP, WAREHOUSE_POOL, count_rows, labelled_schema
-from merajut_assets.marts.labels import ColumnLabels, strictest
+from merajut_assets.marts.labels import strictest
 from merajut_assets.marts.project import (
     MANIFEST,
     NOT_RENEWED,
@@ -43,7 +44,7 @@ from resources.publication import Publication
 from resources.vault import WrongKeyError
 
 PUBLISHED_GROUP = "published"
-RELEASED_KEY = dg.AssetKey(["warehouse", "released"])
+RELEASED_KEY = dg.AssetKey(RELEASED.split("/"))
 CHECK_NAME = "opens_for_its_stakeholder_alone"
 # Tells about the publication and is written by the publisher, not by dbt.
 ABOUT_TABLE = "about"
@@ -69,7 +70,7 @@ def build_published_assets(
         _published_asset(stakeholder, marts, manifest_path, holding_data, shared)
         for stakeholder, marts in stakeholder_marts(manifest).items()
     ]
-    return [*published, _released_asset(manifest_path, load_labels(manifest_path), shared)]
+    return [*published, _released_asset(manifest_path, load_labels(manifest_path)[RELEASED], shared)]
 
 
 # ── one stakeholder's file ───────────────────────────────────────────────────────────────
@@ -317,9 +318,10 @@ def _foreign_ways_in(path: Path, other_key: str) -> list[str]:
 # ── the analysts' copy ───────────────────────────────────────────────────────────────────
 
 
-def _released_asset(manifest_path: Path, labels: ColumnLabels, shared: Mapping[str, Any]) -> dg.AssetsDefinition:
-    nodes = tables(load_manifest(manifest_path))
-    sensitivity = PrivacyClass.strictest(PrivacyClass(strictest(labels["/".join(asset_path(node))])) for node in nodes)
+def _released_asset(manifest_path: Path, labels: Mapping[str, str], shared: Mapping[str, Any]) -> dg.AssetsDefinition:
+    manifest = load_manifest(manifest_path)
+    nodes, sources = tables(manifest), manifest["sources"].values()
+    schemas = [labelled_schema(node, labels, prefix=released_name(node, "")) for node in (*sources, *nodes)]
 
     @dg.asset(
         key=RELEASED_KEY,
@@ -328,7 +330,8 @@ def _released_asset(manifest_path: Path, labels: ColumnLabels, shared: Mapping[s
         deps=[dg.AssetKey(asset_path(node)) for node in nodes],
         owners=["team:data-engineering"],
         kinds={"duckdb"},
-        tags={"sensitivity": sensitivity.value},
+        tags={"sensitivity": strictest(labels)},
+        metadata={"dagster/column_schema": dg.TableSchema([one for schema in schemas for one in schema.columns])},
         partitions_def=release_partitions,
         pool=WAREHOUSE_POOL,
         **shared,

@@ -7,6 +7,7 @@ hold for all of them together.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -166,6 +167,11 @@ def stakeholder_policies() -> dict[str, StakeholderPolicy]:
     paths = sorted(path for path in DIRECTORY.glob("*.yaml") if path.stem not in OF_NO_STAKEHOLDER)
     policies = [parse_policy(path.read_text(encoding="utf-8"), path.stem) for path in paths]
     return {policy.stakeholder: policy for policy in policies}
+
+
+def fewest_retention_days(stakeholders: Iterable[str]) -> int:
+    """For how many days something may be kept that holds data of several stakeholders together."""
+    return min(stakeholder_policies()[name].retention_days for name in stakeholders)
 
 
 @cache

@@ -25,7 +25,7 @@ from merajut_assets.protected.summary import CONTRIBUTOR
 from resources.lake import Lake, TableSchemaError
 from resources.lakehouse import Lakehouse
 
-PUBLICATION = "publication"
+PUBLICATION, FIGURE, CONTRIBUTION = "publication", "figure", "contribution"
 _LAYER = "contributors"
 _SEPARATOR = "."
 _NO_KEYS = ("figure", CONTRIBUTOR, "contribution", PUBLICATION)
@@ -85,9 +85,9 @@ def small_differences(contributions: pl.DataFrame, keys: tuple[str, ...], k: int
     Reads the whole memory, set by set and pair by pair: another way than that by which cells were withheld."""
     people: dict[tuple[object, ...], dict[str, set[tuple[str, str]]]] = {}
     for row in contributions.iter_rows(named=True):
-        figure = (*(row[key] for key in keys), row["figure"])
+        figure = (*(row[key] for key in keys), row[FIGURE])
         publications = people.setdefault(figure, {})
-        publications.setdefault(row[PUBLICATION], set()).add((row[CONTRIBUTOR], row["contribution"]))
+        publications.setdefault(row[PUBLICATION], set()).add((row[CONTRIBUTOR], row[CONTRIBUTION]))
     return sum(
         1 <= len({person for person, _ in one ^ other}) < k
         for publications in people.values()
@@ -130,5 +130,5 @@ def _without(rows: pl.DataFrame, erased: pl.Series) -> pl.DataFrame | None:
     ghosts = {person: secrets.token_hex(PSEUDONYM_BYTES) for person in rows.filter(gone)[CONTRIBUTOR].unique()}
     return rows.with_columns(
         pl.col(CONTRIBUTOR).replace(ghosts),
-        pl.when(gone).then(pl.col(CONTRIBUTOR).replace(ghosts)).otherwise("contribution").alias("contribution"),
+        pl.when(gone).then(pl.col(CONTRIBUTOR).replace(ghosts)).otherwise(CONTRIBUTION).alias(CONTRIBUTION),
     )

@@ -11,6 +11,7 @@ import pytest
 from merajut_assets.compliance.assets import build_compliance_assets
 from merajut_assets.compliance.inventory import DATASET_INVENTORY, SCHEMA, by_dataset, dataset_inventory, unknown_tables
 from merajut_assets.compliance.register import (
+    ANALYSTS,
     NOBODY,
     PROCESSING_REGISTER,
     Processing,
@@ -58,7 +59,7 @@ def test_everything_declared_is_in_the_register_once(entries: dict[str, Processi
         declared |= {f"statistics/{policy.stakeholder}/{name}" for name in policy.statistics}
         declared.add(f"published/{policy.stakeholder}")
     beside = ("quarantine/", "contributors/", "distributions/")
-    assert {name for name in entries if not name.startswith(beside)} == declared
+    assert {name for name in entries if not name.startswith(beside)} == {*declared, "warehouse/released"}
     assert len(processing_register(DISPUTE_WINDOW_DAYS)) == len(entries)
     assert gaps(entries.values()) == []
 
@@ -78,6 +79,31 @@ def test_it_says_what_contract_and_policy_say(entries: dict[str, Processing]) ->
     assert "at least 5 people alike" in summary.safeguards
     assert "reason_for_care at least 2" in summary.safeguards
     assert "ε = 2" in entries["statistics/media/child_count_by_province"].safeguards
+
+
+def test_the_analysts_copy_is_accounted_for(entries: dict[str, Processing]) -> None:
+    """It holds what all stakeholders get, in one file, and was in no register."""
+    entry, policies = entries["warehouse/released"], stakeholder_policies().values()
+    assert all(policy.purpose in entry.purpose for policy in policies)
+    assert set(entry.legal_basis.split(", ")) == {basis.value for policy in policies for basis in policy.legal_bases}
+    assert set(entry.consent_purpose.split(", ")) == {policy.consent_purpose for policy in policies}
+    assert {"child", "donor", "volunteer", "employee"} <= set(entry.subjects.split(", "))
+    assert (entry.recipients, entry.passed_on_to) == (ANALYSTS, NOBODY)
+    assert (entry.country_of_storage, entry.countries_of_recipients, entry.is_sent_abroad) == ("ID", "ID", False)
+    assert entry.retention_days == min(policy.retention_days for policy in policies)
+    assert "sensitive: " in entry.data
+    assert "direct_identifier" not in entry.data
+    assert "analysts' key" in entry.safeguards
+
+
+def test_a_warehouse_file_that_nobody_declares_is_seen(small: SmallLake) -> None:
+    """The check looked at the lake and at publications only."""
+    declared = processing_register(DISPUTE_WINDOW_DAYS)
+    others = [entry for entry in declared if entry.dataset != "warehouse/released"]
+    assert unregistered(small.lakehouse, others) == []
+    small.lakehouse.warehouse.load_tables("2026-10", {"media__copy": pl.DataFrame({"a": [1]})})
+    assert unregistered(small.lakehouse, others) == ["warehouse/released"]
+    assert unregistered(small.lakehouse, declared) == []
 
 
 def test_nobody_gets_rows_of_their_own_or_without_a_basis(entries: dict[str, Processing]) -> None:
@@ -164,6 +190,19 @@ def test_every_column_of_every_asset_is_in_the_inventory(graph: Any) -> None:
         assert set(rows["fresh_for_hours"]) == {contract.freshness_hours}
     media = inventory.filter(pl.col("dataset").str.starts_with("mart/media/"))
     assert set(media["retention_days"]) == {stakeholder_policies()["media"].retention_days}
+
+
+def test_what_is_kept_of_people_says_for_how_long(graph: Any) -> None:
+    """No table of the warehouse did, and the analysts' copy was a row without columns."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        inventory = dataset_inventory(graph, instance, {})
+    stored = inventory.filter(~pl.col("dataset").str.contains("^(source|compliance)/"))
+    assert stored.filter(pl.col("retention_days").is_null())["dataset"].unique().to_list() == []
+    assert stored.filter(pl.col("column").is_null())["dataset"].to_list() == []
+    kept = {row["dataset"]: row["retention_days"] for row in by_dataset(stored).iter_rows(named=True)}
+    days = {name: policy.retention_days for name, policy in stakeholder_policies().items()}
+    assert kept["warehouse/fct_child_estimate_academia"] == days["academia"]
+    assert kept["warehouse/dim_region"] == kept["warehouse/released"] == min(days.values())
 
 
 def test_what_happened_to_a_dataset_stands_beside_it() -> None:
@@ -253,3 +292,21 @@ def test_the_asset_stores_the_inventory_of_all_definitions(small: SmallLake) -> 
     assert stored["dataset"].n_unique() == len(definitions.resolve_asset_graph().get_all_asset_keys())
     own = stored.filter(dataset="compliance/dataset_inventory")
     assert own["checks"][0] == "everything_is_known: passed"
+
+
+def test_the_inventory_knows_of_evidence_made_in_the_same_run(small: SmallLake) -> None:
+    """After the first evidence run nearly all evidence seemed never to have been made: by name, the inventory came
+    before it. That evidence fails its check must not keep it from telling so, either."""
+    (small.directory / "published" / "friends").mkdir(parents=True)  # the register knows of no such recipient
+    names = ["quality_history", "privacy_budget", "processing_register", "dataset_inventory"]
+    definitions = build_defs({"lakehouse": small.lakehouse})
+    with dg.DagsterInstance.ephemeral() as instance:
+        definitions.resolve_job_def("evidence").execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(["compliance", name]) for name in names],
+            raise_on_error=False,
+        )
+    stored = by_dataset(small.lakehouse.lake.read(DATASET_INVENTORY))
+    of_run = stored.filter(pl.col("dataset").is_in([f"compliance/{name}" for name in names]))
+    assert of_run.filter(pl.col("materialised_at").is_null())["dataset"].to_list() == []
+    assert of_run.filter(dataset="compliance/processing_register")["checks_failed"].item() == 1

@@ -19,9 +19,9 @@ RELEASE = ColumnRef("mart/academia/research_dataset", "release")
 FILTER = ColumnRef("source/panti/consents", "status")
 
 TELL = """
-from merajut_assets.compliance.asset_pages import column_origins
+from merajut_assets.compliance.asset_pages import asset_pages
 from merajut_assets.marts.proof import value_graph
-print(*column_origins(value_graph().assets).items(), sep="\\n")
+print(*asset_pages(value_graph().assets).items(), sep="\\n")
 """
 
 

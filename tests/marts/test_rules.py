@@ -468,6 +468,16 @@ def test_files_added_removed_or_put_back_older_are_seen(own_project, tmp_path, m
     assert not is_renewed(manifest, project=own_project)
 
 
+def test_a_project_is_judged_again_by_other_code(own_project, tmp_path, monkeypatch) -> None:
+    """What was prepared by older code lacked what the newer looks up beside the manifest, and nothing made it anew."""
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text("{}")
+    manifest.with_name(project.INPUTS_FILE_NAME).write_text(json.dumps(project._digests(own_project)))
+    assert is_renewed(manifest, project=own_project)
+    monkeypatch.setattr(project, "_JUDGED_BY", "another")
+    assert not is_renewed(manifest, project=own_project)
+
+
 # ── what was really run ──────────────────────────────────────────────────────────────────
 
 

@@ -72,6 +72,18 @@ def test_releases_and_publications_beyond_their_time_are_told(lakehouse: Lakehou
     assert overdue(lakehouse, AFTER_RETENTION) == {GIVING: 2, COUNTS: 2, "published/media": 1}
 
 
+def test_warehouse_files_beyond_their_time_are_told(lakehouse: Lakehouse) -> None:
+    """The analysts' copies hold what all stakeholders get, and no date was set to them."""
+    for release in (OLD, NEW):
+        lakehouse.release_manifest(release)
+        lakehouse.warehouse.load_tables(release, {"media__a": pl.DataFrame({"a": [1]})})
+    lakehouse.warehouse.release(NEW)
+    assert lakehouse.warehouse.kept() == [OLD, NEW, NEW]
+    fewest = min(policy.retention_days for policy in stakeholder_policies().values())
+    assert overdue(lakehouse, TODAY + timedelta(days=fewest)) == {}
+    assert overdue(lakehouse, TODAY + timedelta(days=fewest + 1)) == {"warehouse/released": 3}
+
+
 def test_a_replaced_pointer_does_not_hide_what_is_overdue(lakehouse: Lakehouse) -> None:
     released(lakehouse, OLD, NEW)
     (pointer,) = (lakehouse.settings.published / "media").glob("*.json")
