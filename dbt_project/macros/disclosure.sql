@@ -1,14 +1,15 @@
 {#
-  A figure, or null when fewer than `minimum_contributors` distinct people stand behind it.
+  A figure, or null when fewer than `minimum` distinct people stand behind it; a stakeholder whose k is above
+  `minimum_contributors` needs that.
   No people at all is withheld, too: a zero says something about everybody in the cell.
 #}
-{% macro at_least_minimum(figure, contributors) -%}
-    case when {{ contributors }} >= {{ var('minimum_contributors') }} then {{ figure }} end
+{% macro at_least_minimum(figure, contributors, minimum=var('minimum_contributors')) -%}
+    case when {{ contributors }} >= {{ minimum }} then {{ figure }} end
 {%- endmacro %}
 
 {# Whether at_least_minimum withholds; true without a count, so that what cannot be judged is not shown. #}
-{% macro is_below_minimum(contributors) -%}
-    coalesce({{ contributors }} < {{ var('minimum_contributors') }}, true)
+{% macro is_below_minimum(contributors, minimum=var('minimum_contributors')) -%}
+    coalesce({{ contributors }} < {{ minimum }}, true)
 {%- endmacro %}
 
 {# Quotient, or null where the divisor is null or zero. #}
@@ -17,14 +18,14 @@
 {%- endmacro %}
 
 {#
-  Share of people who have something, or null when fewer than `minimum_contributors` have it or lack it: a share of
+  Share of people who have something, or null when fewer than `minimum` have it or lack it: a share of
   0 or 1 tells of everybody, and one close to it of nearly everybody.
 #}
-{% macro share_of_people(part, whole, digits=2) -%}
+{% macro share_of_people(part, whole, digits=2, minimum=var('minimum_contributors')) -%}
     case
         when
-            {{ part }} >= {{ var('minimum_contributors') }}
-            and {{ whole }} - {{ part }} >= {{ var('minimum_contributors') }}
+            {{ part }} >= {{ minimum }}
+            and {{ whole }} - {{ part }} >= {{ minimum }}
         then {{ share(part, whole, digits) }}
     end
 {%- endmacro %}

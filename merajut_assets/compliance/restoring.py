@@ -48,13 +48,15 @@ def restore(lakehouse: Lakehouse, table: str, version: int) -> Restored:
     """
     entity = _entity(table)
     current = lakehouse.lake.version(table)
-    old = _fitting(lakehouse.read(table, version=version, reader=READER, purpose="the older version"), entity, version)
+    # A column that the contract has no longer may name the erased: their rows go before it does.
+    old = lakehouse.read(table, version=version, reader=READER, purpose="the older version")
     kept, erased = _without_erased(lakehouse, entity, old)
+    kept = _fitting(kept, entity, version)
     decisions = 0
     if entity.name == CONSENT_ENTITY:
-        present = _fitting(lakehouse.read(table, reader=READER, purpose="decisions made since"), entity, current)
+        present = lakehouse.read(table, reader=READER, purpose="decisions made since")
         newer, _ = _without_erased(lakehouse, entity, present)
-        kept, decisions = keep_decisions(kept, newer)
+        kept, decisions = keep_decisions(kept, _fitting(newer, entity, current))
     restored = lakehouse.lake.overwrite(
         table, kept, expected_version=current, facts={"restored_version": version, "rows": kept.height}
     )

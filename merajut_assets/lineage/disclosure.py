@@ -39,6 +39,8 @@ class Judged:
 def declared_step(model: Node) -> PrivacyStep | None:
     """The step that a model says it applies to its figures. Raises ValueError for one that nobody knows."""
     declared = model["config"]["meta"].get(_DECLARED)
+    if declared and declared not in list(PrivacyStep):
+        raise ValueError(f"model {model['name']}: its {_DECLARED} is none; choose one of {', '.join(PrivacyStep)}")
     return PrivacyStep(declared) if declared else None
 
 
@@ -73,5 +75,6 @@ def _can_fail(test: Node) -> bool:
         metadata.get("name") == TEST
         and metadata.get("namespace") is None  # the project's own, and no package's of the same name
         and "minimum" not in metadata["kwargs"]
+        and {"column_name", "flag"} <= metadata["kwargs"].keys()
         and {name: str(config[name]).lower() if config.get(name) else None for name in _AS_THEY_ARE} == _AS_THEY_ARE
     )

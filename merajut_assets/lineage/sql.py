@@ -210,7 +210,7 @@ def _scope(model: Mapping[str, Any], schema: Mapping[str, Any]) -> Scope:
     try:
         query = parse_one(str(model["compiled_code"]), dialect=DIALECT)
         scope = build_scope(qualify(query, schema=dict(schema), dialect=DIALECT, infer_schema=True))
-    except (SqlglotError, ValueError, RecursionError):
+    except (SqlglotError, ValueError, AttributeError, RecursionError):
         scope = None
     if scope is None:
         raise ValueError(f"model {model['name']}: its SQL cannot be followed; write it more plainly") from None
@@ -218,7 +218,9 @@ def _scope(model: Mapping[str, Any], schema: Mapping[str, Any]) -> Scope:
 
 
 def project_graph(manifest: Mapping[str, Any]) -> LineageGraph:
-    """As dbt_graph, with the analysts' copy, which holds every source and table model. Raises ValueError."""
+    """As dbt_graph, with the analysts' copy, which holds every source that dbt may read and every table model. Raises
+    ValueError."""
+    readable = [source for source in manifest["sources"].values() if asset_path(source)[0] in READABLE]
     copied = [
         Edge(
             ColumnRef("/".join(asset_path(node)), column),
@@ -226,7 +228,7 @@ def project_graph(manifest: Mapping[str, Any]) -> LineageGraph:
             Kind.DIRECT,
             How.IDENTITY,
         )
-        for node in (*manifest["sources"].values(), *_tables(manifest).values())
+        for node in (*readable, *_tables(manifest).values())
         for column in node["columns"]
     ]
     return dbt_graph(manifest) | LineageGraph.of(copied)
@@ -320,7 +322,12 @@ def _of_model(node: Mapping[str, Any], schema: dict[str, Any], reader: _Reader) 
         unknown = sorted(set(unknown_forms(query)))
         scope = None if unknown else build_scope(query)
         found = reader.root(scope) if scope else None
-    except (SqlglotError, ValueError, RecursionError):  # _CannotFollow, and what sqlglot raises of its own
+    except (
+        SqlglotError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ):  # _CannotFollow, and what sqlglot raises of its own
         unknown, found = [], None
     if unknown:
         raise ValueError(f"{unfollowed}; write it without {', '.join(unknown)}, which nothing here can follow")
@@ -508,6 +515,13 @@ class _Reader:
         if isinstance(node, exp.Window) or (is_aggregate(node) and not _is_set_of_values(node)):
             # One row more, and there is another sum, count or rank.
             found |= self._every_row(scope)
+            # An aggregate of the columns of an outer query is computed there.
+            for column in node.find_all(exp.Column):
+                outer: Scope | None = scope
+                while outer is not None and column.table and column.table not in outer.sources:
+                    outer = outer.parent
+                if outer is not None and outer is not scope:
+                    found |= self._every_row(outer)
         for part, within in parts:
             found |= self._expression(part, scope, within, own)
         return frozenset(found)
@@ -625,10 +639,10 @@ def _then(origins: Iterable[_Origin], how: How) -> frozenset[_Origin]:
 
 
 def _decides(parts: Iterable[Iterable[_Origin]], how: How) -> frozenset[_Origin]:
-    """The same columns as such that decide about rows. What decides by a count tells the count: the groups of which
-    three people are left are those of three."""
+    """The same columns as such that decide about rows. What decides by a count, of people or of rows, tells the count:
+    the groups of which three people are left are those of three."""
     return frozenset(
-        (owner, column, How.COUNT if before is How.COUNT else how)
+        (owner, column, How.COUNT if before is How.COUNT or (before is How.ROWS and how is not How.ROWS) else how)
         for origins in parts
         for owner, column, before in origins
     )

@@ -1,9 +1,9 @@
 """Whether the SQL of a model shows figures about people in a way that a test can judge.
 
 A test looks at numbers. Of `10 * n`, of `n + 5`, or of a number that stands in the column of a flag it learns nothing.
-Here belongs which expressions are believed: the number of people itself, what is shown only from the least number on,
-and a flag that tells no more than that. Everything else is refused with the reason. Which columns are asked about is
-told by `disclosure`; what follows for the proof, by `sql`.
+Here belongs which expressions are believed: what is shown only from the least number of people on, and a flag that
+tells no more than that. Everything else is refused with the reason. Which columns are asked about is told by
+`disclosure`; what follows for the proof, by `sql`.
 
 A number of people is `count(distinct …)` of one column of one dataset, each row of which is in one group. So no
 people are in two figures of a column, and two figures never differ by a few people; that a stakeholder gets no two
@@ -31,7 +31,7 @@ _COUNTING = {*_PLAIN, "group"}
 _PLAIN_TABLE = {"this", "db", "catalog", "alias"}
 _TOTALS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 _MULTIPLIES = (exp.UDTF, exp.Explode, exp.Query)
-_AGGREGATES = (exp.AggFunc, exp.Window, exp.Query)
+_NOT_ONE_ROW = (exp.AggFunc, exp.Window, exp.Query)
 # The functions of which it is certain that they look at one row. Of others, some sum up under a name that nobody knows.
 _ROW_BY_ROW = (exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Cast, exp.Round, exp.And, exp.Or)
 # With more digits a share could be turned back into the two numbers that it is made of.
@@ -88,7 +88,7 @@ def shown_by(scope: Scope, judged: Judged, dataset_of: DatasetOf) -> Shown:
     for column in sorted(judged.columns):
         try:
             leaves = list(_projections(scope, column, ()))
-            found = [reader.figure(leaf, column in judged.people) for leaf in leaves if column not in judged.flags]
+            found = [reader.figure(leaf) for leaf in leaves if column not in judged.flags]
             for leaf in leaves:
                 if column in judged.flags:
                     reader.flag(leaf)
@@ -167,8 +167,8 @@ class _Reader:
     def __init__(self, dataset_of: DatasetOf) -> None:
         self._dataset_of = dataset_of
 
-    def figure(self, leaf: _Leaf, is_people: bool) -> frozenset[Count]:
-        """The numbers of people that a figure shows. `is_people`: a test judges it by itself. Raises _Refused."""
+    def figure(self, leaf: _Leaf) -> frozenset[Count]:
+        """The numbers of people that a figure shows. Raises _Refused."""
         if self._is_plain(leaf):
             return frozenset()  # nothing is counted here, so that there is nothing to withhold
         if isinstance(leaf.node, exp.Case):
@@ -179,16 +179,16 @@ class _Reader:
                 "is neither a number of distinct people nor shown only from the least number on; "
                 "make it with at_least_minimum or share_of_people"
             )
-        if not is_people:
-            raise _Refused("is a number of people that no test judges by itself; leave out the test's contributors")
-        return frozenset({found})
+        raise _Refused(
+            f"is a number of people that is shown however small; make it with at_least_minimum, from {found.least} on"
+        )
 
     def flag(self, leaf: _Leaf) -> None:
         """Accept a flag that tells whether a number of people is below the least one, and no more. Raises _Refused."""
         node = leaf.node
         if self._is_plain(leaf):
             return
-        if isinstance(node, exp.Coalesce) and isinstance(node.this, exp.LT):
+        if isinstance(node, exp.Coalesce) and isinstance(node.this, exp.LT) and node.expressions:
             (otherwise, *more), compared = node.expressions, node.this
             found = self._only_count(leaf.at(compared.this))
             is_withheld_without = isinstance(otherwise, exp.Boolean) and otherwise.this and not more
@@ -220,12 +220,24 @@ class _Reader:
                 raise _Refused("shows a number of people that its condition does not compare with the least number")
         if len(counts) == 1:
             return frozenset(counts.values())
-        if len(counts) == 2 and ({tuple(counts), tuple(reversed(counts))} & apart) and _is_share(figure.node):
+        if len(counts) == 2 and ({tuple(counts), tuple(reversed(counts))} & apart) and self._is_share(figure):
             return frozenset()  # a share tells neither of the two
         raise _Refused(
             "shows something else than one number of people, or the rounded share of two that differ by the least "
             "number; make it with at_least_minimum or share_of_people"
         )
+
+    def _is_share(self, figure: _Leaf) -> bool:
+        """Whether it is one number of people divided by another and rounded, and nothing else is in it: of a share that
+        was scaled before, more digits are left."""
+        node = figure.node
+        digits = _whole_number(node.args.get("decimals")) if isinstance(node, exp.Round) else None
+        if digits is None or digits > MOST_SHARE_DIGITS or not isinstance(node.this, exp.Div):
+            return False
+        part, whole = node.this.left.unnest(), node.this.right.unnest()
+        part = part.this if isinstance(part, exp.Cast) else part
+        whole = whole.this if isinstance(whole, exp.Nullif) else whole
+        return all(self._only_count(figure.at(one)) is not None for one in (part, whole))
 
     def _compared(self, condition: _Leaf) -> tuple[Count, ...]:
         """The number, or the two whose difference, a condition holds against the least number. Raises _Refused."""
@@ -250,7 +262,7 @@ class _Reader:
             found = self._count(one)
             if found is not None:
                 yield found
-            elif isinstance(one.node, (exp.Column, exp.Star, *_AGGREGATES)):
+            elif isinstance(one.node, (exp.Column, exp.Star, *_NOT_ONE_ROW)):
                 raise _Refused("is computed from something else than numbers of people")
             else:
                 for child in one.node.iter_expressions():
@@ -300,7 +312,7 @@ class _Reader:
     def _dataset_within(self, column: exp.Column, scope: Scope, words: list[str]) -> Dataset:
         selects = scope.expression.selects if isinstance(scope.expression, exp.Select) else []
         named = [one.unalias() for one in selects if one.alias_or_name == column.name]
-        is_computed = any(one.find(*_AGGREGATES) for one in selects)
+        is_computed = any(one.find(*_NOT_ONE_ROW) for one in selects)
         if len(named) != 1 or not isinstance(named[0], exp.Column) or is_computed:
             raise _Refused("counts something else than the distinct values of a column of a dataset")
         words += sorted(one.sql() for one in selects)
@@ -309,7 +321,7 @@ class _Reader:
     def _is_plain(self, leaf: _Leaf) -> bool:
         """Whether nothing is counted or summed up in an expression, wherever its columns are computed."""
         functions = leaf.node.find_all(exp.Func)
-        if leaf.node.find(*_AGGREGATES) or any(not isinstance(one, _ROW_BY_ROW) for one in functions):
+        if leaf.node.find(*_NOT_ONE_ROW) or any(not isinstance(one, _ROW_BY_ROW) for one in functions):
             return False
         return all(
             one.node is column or self._is_plain(one)
@@ -327,11 +339,6 @@ def _groups(query: exp.Expr) -> list[str]:
         raise _Refused("counts people by groups of which some are the totals of others")
     chosen = [one.unalias() for one in query.selects if not one.find(exp.AggFunc)]
     return sorted(one.sql() for one in (chosen if group.args.get("all") else group.expressions))
-
-
-def _is_share(node: exp.Expr) -> bool:
-    digits = _whole_number(node.args.get("decimals")) if isinstance(node, exp.Round) else None
-    return isinstance(node.this, exp.Div) and digits is not None and digits <= MOST_SHARE_DIGITS
 
 
 def _whole_number(node: exp.Expr | None) -> int | None:

@@ -34,7 +34,7 @@ VALUES_FILE_NAME = "column_values.json"
 # derived what lies beside it.
 INPUTS_FILE_NAME = "inputs.json"
 _CODE = (
-    *(f"lineage/{name}.py" for name in ("disclosure", "graph", "labels", "sql")),
+    *(f"lineage/{name}.py" for name in ("disclosure", "grammar", "graph", "labels", "sql", "withholding")),
     *(f"marts/{name}.py" for name in ("labels", "rules")),
 )
 # Of the code that this process runs, and not of what lies there by the time of a run.
@@ -181,8 +181,11 @@ def prepare_manifest(target: Path = PIPELINE_TARGET, *, project: Path = DBT_PROJ
         _compile(target, project)
         compiled = _read(manifest)
         _refuse(rule_faults(compiled))
-        columns, classes = column_lineage(compiled), column_labels(compiled)
-        graph = project_graph(compiled).values()
+        try:
+            columns, classes = column_lineage(compiled), column_labels(compiled)
+            graph = project_graph(compiled).values()
+        except ValueError as error:
+            raise ManifestError(f"the lineage of the dbt project cannot be told: {error}") from None
     except BaseException:
         _put_back(manifest, before)
         raise

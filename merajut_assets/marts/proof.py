@@ -58,7 +58,10 @@ def _read_off(manifest_path: Path) -> _Known:
     manifest = load_manifest(manifest_path)
     known = _known.get(manifest_path)
     if known is None or known.manifest is not manifest:  # prepared anew since
-        known = _known[manifest_path] = _Known(manifest, graph_with(manifest), unwithheld(manifest))
+        try:
+            known = _known[manifest_path] = _Known(manifest, graph_with(manifest), unwithheld(manifest))
+        except ValueError as error:
+            raise ManifestError(f"the lineage of the dbt project cannot be told: {error}") from None
     return known
 
 

@@ -10,6 +10,7 @@ from datetime import date
 
 import polars as pl
 
+from merajut_assets.privacy.intake import type_name
 from merajut_assets.privacy.policy import DataError
 
 SUBJECT = "subject_token"
@@ -59,7 +60,7 @@ def _check(subjects: pl.DataFrame, consents: pl.DataFrame) -> None:
         raise DataError(f"the consents lack column(s) {', '.join(missing)}")
     for name in ("decided_on", "valid_until"):
         if consents.schema[name] not in (pl.Date, pl.Null):
-            raise DataError(f"consent column {name!r} has type {consents.schema[name]}; it must be a Date")
+            raise DataError(f"consent column {name!r} has type {type_name(consents.schema[name])}; it must be a Date")
     for name in ("purpose", "status", "decided_on"):
         if nulls := consents.get_column(name).null_count():
             raise DataError(f"consent column {name!r} is null in {nulls} row(s); quarantine them")

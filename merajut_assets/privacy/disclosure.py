@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
+from merajut_assets.privacy.intake import type_name
 from merajut_assets.privacy.policy import DataError
 
 
@@ -42,7 +43,7 @@ def suppress_small_cells(
         raise DataError("k must be at least 2: a cell of one contributor is that contributor")
     if not frame.schema[count_column].is_integer():
         raise DataError(
-            f"column {count_column!r} has type {frame.schema[count_column]}; contributors are whole numbers"
+            f"column {count_column!r} has type {type_name(frame.schema[count_column])}; contributors are whole numbers"
         )
     withheld = pl.col(count_column).is_null() | (pl.col(count_column) < k)
     marked = frame.with_columns(withheld.alias("is_withheld"))

@@ -85,8 +85,8 @@ def read_document(text: str) -> Any:
         # Its text quotes the place.
         line = None if error.problem_mark is None else error.problem_mark.line + 1
         raise DocumentError(line, "not valid YAML; see indentation, brackets and quotes there") from None
-    except (yaml.YAMLError, ValueError):
-        raise DocumentError(None, "not valid YAML; see its characters and days") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        raise DocumentError(None, "not valid YAML; see its characters, tags and days") from None
 
 
 class _Loader(yaml.SafeLoader):

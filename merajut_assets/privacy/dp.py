@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from merajut_assets.privacy.intake import type_name
 from merajut_assets.privacy.policy import DataError, PolicyError
 
 UNKNOWN = "unknown"
@@ -222,7 +223,9 @@ def _cells(
             if column.dtype != pl.Null and listed.dtype != column.dtype:
                 listed = listed.cast(column.dtype)
         except (pl.exceptions.PolarsError, TypeError, OverflowError):
-            raise PolicyError(f"the public keys of {name!r} do not fit the column's type {column.dtype}") from None
+            raise PolicyError(
+                f"the public keys of {name!r} do not fit the column's type {type_name(column.dtype)}"
+            ) from None
         grid = grid.join(listed.to_frame(), how="cross")
         codes = _codes(column, listed)
         inside &= codes >= 0
@@ -254,7 +257,7 @@ def _value_units(frame: pl.DataFrame, value: str, low: float, high: float) -> tu
     if column.dtype == pl.Boolean:
         column = column.cast(pl.Int8)
     if not column.dtype.is_numeric() and column.dtype != pl.Null:
-        raise DataError(f"column {value!r} has type {column.dtype}; a mean needs numbers")
+        raise DataError(f"column {value!r} has type {type_name(column.dtype)}; a mean needs numbers")
     column = column.cast(pl.Float64)
     if column.is_nan().any():
         raise DataError(f"column {value!r} holds NaN; replace it by null")

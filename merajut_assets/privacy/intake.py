@@ -17,7 +17,8 @@ import polars as pl
 
 from merajut_assets.privacy.policy import DataError, Policy
 
-_WITHOUT_TEXT = (pl.Binary, pl.Duration)
+# The text of a time of day has no fractions of a second.
+_WITHOUT_TEXT = (pl.Binary, pl.Duration, pl.Time)
 
 
 def type_name(dtype: pl.DataType) -> str:
@@ -54,8 +55,8 @@ def require_texts(frame: pl.DataFrame, names: Sequence[str], what: str = "the fr
     for name in names:
         if (dtype := frame.schema[name]) in _WITHOUT_TEXT:
             raise DataError(
-                f"{what}: column {name!r} has type {type_name(dtype)}, which is not written as text, and a text of "
-                "each value is needed here; turn it into a number or a text"
+                f"{what}: column {name!r} has type {type_name(dtype)}, which is not written as text whole, and a text "
+                "of each value is needed here; turn it into a number or a text"
             )
 
 

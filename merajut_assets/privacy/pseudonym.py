@@ -11,6 +11,8 @@ import hmac
 
 import polars as pl
 
+from merajut_assets.privacy.intake import type_name
+
 MINIMUM_KEY_BYTES = 32
 PSEUDONYM_BYTES = 16  # 128 bits: a collision among a billion subjects has probability below 1e-20
 
@@ -24,7 +26,7 @@ def pseudonyms(tokens: pl.Series, key: bytes) -> pl.Series:
     """
     _check_key(key)
     if tokens.dtype not in (pl.String, pl.Null):
-        raise TypeError(f"column {tokens.name!r} has type {tokens.dtype}; tokens are text")
+        raise TypeError(f"column {tokens.name!r} has type {type_name(tokens.dtype)}; tokens are text")
     distinct = tokens.cast(pl.String).drop_nulls().unique()
     named = [
         hmac.digest(key, token.encode("utf-8"), hashlib.sha256)[:PSEUDONYM_BYTES].hex() for token in distinct.to_list()

@@ -15,8 +15,10 @@ import polars as pl
 import polars.selectors as cs
 import pyarrow as pa
 
-# Too wide for it, or not to be compared where they lie in Arrow's memory.
-_AS_TEXT = (pl.Int128, pl.UInt128, pl.Time)
+_TOO_WIDE = (pl.Int128, pl.UInt128)
+# DuckDB counts microseconds, and the text of a time of day has no fractions of a second.
+_IN_NANOSECONDS = cs.time() | cs.duration("ns") | cs.datetime("ns", "*")
+_CHANGED = cs.by_dtype(pl.Float16, *_TOO_WIDE) | _IN_NANOSECONDS
 
 
 class VerificationError(ValueError):
@@ -28,11 +30,27 @@ def require_columns(frame: pl.DataFrame, columns: Sequence[str], dataset: str) -
     if missing := [name for name in columns if name not in frame.columns]:
         raise VerificationError(f"{dataset}: column(s) {', '.join(missing)} are not in the frame")
     for name in columns:
-        if frame.schema[name] == pl.Object:
+        dtype = frame.schema[name]
+        if dtype == pl.Object:
             raise VerificationError(
                 f"{dataset}: column {name!r} has type Object, whose values cannot be counted; give it the type of its "
                 "values, such as String"
             )
+        if dtype.is_nested() and not _are_taken_as_they_are(frame.get_column(name)):
+            raise VerificationError(
+                f"{dataset}: column {name!r} holds, within a {dtype.base_type()}, values of a type that DuckDB would "
+                "not tell apart; make columns of single values of it"
+            )
+
+
+def _are_taken_as_they_are(nested: pl.Series) -> bool:
+    """Whether nothing within a nested column is of a type that `handed_over` makes another of."""
+    inner = nested.head(0)
+    while inner.dtype.is_nested() and not isinstance(inner.dtype, pl.Struct):
+        inner = inner.explode()
+    if isinstance(inner.dtype, pl.Struct):
+        return all(_are_taken_as_they_are(field) for field in inner.struct.unnest())
+    return inner.to_frame("inner").select(_CHANGED).width == 0
 
 
 def renamed(frame: pl.DataFrame, **groups: Sequence[str]) -> pa.Table:
@@ -46,8 +64,13 @@ def renamed(frame: pl.DataFrame, **groups: Sequence[str]) -> pa.Table:
 
 def handed_over(frame: pl.DataFrame) -> pa.Table:
     """The frame as DuckDB takes it: with one zero, for 0.0 and -0.0 are equal but not as text; numbers that are too
-    narrow for it wider, and what it cannot take as text, because a query only asks whether they are equal."""
-    known = frame.with_columns(cs.by_dtype(pl.Float16).cast(pl.Float32), cs.by_dtype(_AS_TEXT).cast(pl.String))
+    narrow for it wider, those that are too wide as text, and moments finer than its own as numbers, because a query
+    only asks whether they are equal."""
+    known = frame.with_columns(
+        cs.by_dtype(pl.Float16).cast(pl.Float32),
+        cs.by_dtype(_TOO_WIDE).cast(pl.String),
+        _IN_NANOSECONDS.to_physical(),
+    )
     return with_one_zero(known).to_arrow()
 
 

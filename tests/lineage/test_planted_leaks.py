@@ -36,9 +36,9 @@ REACH = '"warehouse"."protected"."media__campaign_reach"'
 RESEARCH = '"warehouse"."protected"."academia__research_child"'
 GIVING = '"warehouse"."protected"."media__campaign_giving"'
 SUPERVISED = '"warehouse"."protected"."government__child_summary"'
+AT_LEAST_TEN = "case when count(distinct child_pseudonym) >= 10 then count(distinct child_pseudonym) end"
 # A raw table that somebody has made a source of dbt.
 CHILDREN = '"warehouse"."raw"."panti__children"'
-SUPERVISED = '"warehouse"."protected"."government__child_summary"'
 LEAK = "mart/media/leak"
 CONTROLLED = {"privacy_step": "disclosure_control", "is_tested": True}
 NAME = "source/panti/children.full_name"
@@ -312,11 +312,10 @@ def test_rows_of_another_stakeholder_are_found(planted) -> None:
         (f"select count(distinct child_pseudonym) as value from {RESEARCH} group by sex", {}, False),
         (f"select count(*) as value from {RESEARCH} group by sex", {}, False),
         (f"select max(sex) as value from {RESEARCH} group by child_pseudonym", {}, False),
-        (
-            f"select count(distinct child_pseudonym) as value from {RESEARCH} group by sex",
-            CONTROLLED,
-            True,
-        ),
+        (f"select {AT_LEAST_TEN} as value from {RESEARCH} group by sex", CONTROLLED, True),
+        # Five is the least number of all stakeholders, and ten that of researchers.
+        (f"select {AT_LEAST_TEN.replace('10', '5')} as value from {RESEARCH} group by sex", CONTROLLED, False),
+        (f"select count(distinct child_pseudonym) as value from {RESEARCH} group by sex", CONTROLLED, False),
         # Declared, and nobody looks whether it is done.
         (
             f"select count(distinct child_pseudonym) as value from {RESEARCH} group by sex",
@@ -366,6 +365,11 @@ def test_a_test_that_cannot_judge_a_figure_withholds_nothing(planted, value, fla
         "from counted order by n",
         f"from counted join {RESEARCH} as r on n = 3 and r.region_code = counted.region_code",
         f"from {RESEARCH} group by region_code having count(distinct child_pseudonym) = 3",
+        f"from {RESEARCH} group by region_code having count(*) = 3",
+        f"from {RESEARCH} group by region_code having sum(1) = 3",
+        f"from {RESEARCH} group by region_code order by count(*) limit 1",
+        f"from {RESEARCH} as c group by region_code having (select count(c.sex)) = 3",
+        f"from {RESEARCH} qualify row_number() over (partition by region_code order by sex) = 3",
     ],
 )
 def test_what_is_chosen_by_a_count_tells_the_count(planted, rest) -> None:
@@ -378,7 +382,7 @@ def test_what_is_chosen_by_a_count_tells_the_count(planted, rest) -> None:
 
 def test_two_counts_whose_difference_is_a_few_children_are_not_withheld(planted) -> None:
     """Beside a mart with counts by province, of which some are withheld, the count of the whole country."""
-    sql = f"select count(distinct child_pseudonym) as value from {SUPERVISED}"
+    sql = f"select {AT_LEAST_TEN} as value from {SUPERVISED}"
     proof = planted(sql, stakeholder="government", **CONTROLLED)
     blamed = {str(one.target) for one in proof.offences}
     assert {"mart/government/leak.value", "mart/government/compliance_reporting.children"} <= blamed

@@ -72,8 +72,8 @@ def faults(sql: str = "", **models: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "sql",
     [
-        f"select {COUNT} as value, false as is_withheld {GROUPED}",
-        f"select {COUNT} filter (where sex = 'F') as value {GROUPED}",
+        f"select case when {COUNT} filter (where sex = 'F') >= 5 then {COUNT} filter (where sex = 'F') end as value "
+        f"{GROUPED}",
         f"select {SHOWN} as value, {FLAG} as is_withheld {GROUPED}",
         f"select (case when {COUNT} >= 10 then 10 * {COUNT} end)::bigint as value {GROUPED}",
         # As the marts have it: counted in one query and withheld in another.
@@ -81,7 +81,7 @@ def faults(sql: str = "", **models: str) -> dict[str, str]:
         "select case when d.m >= 5 then d.m end as value, coalesce(d.m < 5, true) as is_withheld "
         f"from {STAFF} as s left join d on d.r = s.province_code",
         f"with c as (select child_pseudonym as p, left(region_code, 2) as province from {PEOPLE} where sex <> '*') "
-        "select count(distinct p) as value from c group by province",
+        "select case when count(distinct p) >= 5 then count(distinct p) end as value from c group by province",
         # Beside figures that were withheld before.
         f"select {SHOWN} as value, {FLAG} as is_withheld {GROUPED} union all select staff, false from {STAFF}",
         f"with c as (select {COUNT} as n, {COUNT} filter (where sex = 'F') as f {GROUPED}) select "
@@ -110,6 +110,8 @@ def test_numbers_of_people_and_what_withholds_them_are_believed(sql: str) -> Non
         ("approx_count_distinct(child_pseudonym)", "neither a number"),
         ("count(distinct child_pseudonym || sex)", "distinct values of one column"),
         ("count(distinct (child_pseudonym, sex))", "distinct values of one column"),
+        # A test compares with the least number of all stakeholders, and this one's may be larger.
+        (COUNT, "however small; make it with at_least_minimum, from 5 on"),
         # Shown below the least number, or beside it.
         (f"case when {COUNT} >= 4 then {COUNT} end", "another condition"),
         (f"case when {COUNT} >= 5 or sex = 'F' then {COUNT} end", "another condition"),
@@ -127,10 +129,19 @@ def test_what_no_test_can_judge_is_not_believed(value: str, because: str) -> Non
     assert because in faults(f"select {value} as value, {FLAG} as is_withheld {GROUPED}")["it.value"]
 
 
+@pytest.mark.parametrize("share", ["1e9 * f / n", "f / (n * 1e-9)", "(n * 100000 + f) / 1", "f / n / 1e-9"])
+def test_a_share_that_was_scaled_is_none(share: str) -> None:
+    """Two digits of a billion shares are the two numbers that they are made of."""
+    counted = f"with c as (select {COUNT} as n, {COUNT} filter (where sex = 'F') as f {GROUPED}) "
+    found = faults(f"{counted} select case when f >= 5 and n - f >= 5 then round({share}, 2) end as share from c")
+    assert "make it with at_least_minimum or share_of_people" in found["it.share"]
+
+
 @pytest.mark.parametrize(
     ("flag", "column"),
     [
         (COUNT, "it.is_withheld"),
+        (f"coalesce({COUNT} < 5)", "it.is_withheld"),
         (f"{COUNT} < 3", "it.is_withheld"),
         (f"{COUNT} = 1", "it.is_withheld"),
         (f"coalesce({COUNT} < 3, true)", "it.is_withheld"),

@@ -33,6 +33,10 @@ SLIPS = [
     ("k: 5\na: &x {b: [*x]}\n", "line 2: the alias stands within what it is an alias of"),
     (f"k: !{SECRET} 1\n", "not valid YAML"),
     ("k: 2026-13-45\n", "not valid YAML"),
+    (f"k: !!bool {SECRET}\n", "not valid YAML"),
+    (f"k: !!timestamp {SECRET}\n", "not valid YAML"),
+    ("k: !!int ''\n", "not valid YAML"),
+    ("k: " + "[" * 2000 + "\n", "not valid YAML"),
     ("k: \x07\n", "not valid YAML"),
     ("k: 1\n---\nk: 2\n", "not valid YAML"),
 ]
