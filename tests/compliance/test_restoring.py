@@ -7,7 +7,10 @@ from datetime import date
 import polars as pl
 import pytest
 
+from merajut_assets.compliance.certificates import ErasureReason
+from merajut_assets.compliance.erasure import erase
 from merajut_assets.compliance.restoring import RestoreRefused, keep_decisions, restore
+from merajut_assets.contracts.base import Subject
 from resources.lake import TableNotFound
 from tests.compliance.small_lake import SmallLake
 
@@ -42,6 +45,23 @@ def test_a_withdrawal_survives_the_restore_of_older_decisions(small: SmallLake) 
     assert outcome.decisions == 1
     row = lake.read("conformed/consent").filter(pl.col("consent_id") == granted)
     assert row["status"].to_list() == ["withdrawn"]
+
+
+def test_nobody_comes_back_under_the_name_that_a_column_had_before(small: SmallLake) -> None:
+    """The contract of an older version may have named the erased in a column that today's has no longer; without that
+    column the rows would be anybody's."""
+    lake, table = small.lakehouse.lake, "conformed/story"
+    token = small.token(*small.ids)[0]
+    is_first = pl.int_range(pl.len()) == 0
+    rows = lake.read(table).with_columns(
+        pl.when(is_first).then(pl.lit(token)).otherwise("child_token").alias("child_token")
+    )
+    erase(small.lakehouse, Subject.CHILD, "panti", small.ids[0], ErasureReason.GUARDIAN_REQUEST)
+    version = lake.overwrite(table, rows.rename({"child_token": "client_token"}))
+    lake.overwrite(table, rows.tail(1))
+    outcome = restore(small.lakehouse, table, version)
+    assert outcome.erased >= 1
+    assert rows["story_id"][0] not in lake.read(table)["story_id"].to_list()
 
 
 def test_what_restricts_is_kept_and_what_allows_is_not() -> None:
