@@ -131,7 +131,7 @@ class LineageGraph:
         ordered = tuple(sorted(set(edges), key=_order))
         known = {ref: Node(ref) for edge in ordered for ref in (edge.origin, edge.target)}
         known |= {node.ref: node for node in nodes}
-        graph = cls(dict(sorted(known.items())), ordered)
+        graph = cls({ref: known[ref] for ref in sorted(known, key=lambda ref: (ref.asset, ref.column))}, ordered)
         _ = graph.topological_order
         return graph
 
@@ -320,8 +320,10 @@ class LineageGraph:
             raise LineageError("the text is not a lineage that to_json wrote") from None
 
 
-def _order(edge: Edge) -> tuple[ColumnRef, ColumnRef, str, str, str]:
-    return edge.origin, edge.target, edge.kind, edge.how, edge.step or ""
+def _order(edge: Edge) -> tuple[str, ...]:
+    # Texts compare faster than columns, which would make tuples of themselves each time.
+    origin, target = edge.origin, edge.target
+    return origin.asset, origin.column, target.asset, target.column, edge.kind, edge.how, edge.step or ""
 
 
 def _node_cells(node: Node) -> tuple[str, str, PrivacyClass | None, bool]:

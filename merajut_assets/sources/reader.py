@@ -18,7 +18,6 @@ from pathlib import Path
 import polars as pl
 
 from merajut_assets.contracts.base import SourceFormat, System, TableContract
-from merajut_assets.sources.databases import count_and_last_change, read_table
 from merajut_assets.sources.json_records import read_json, read_json_lines
 from merajut_assets.sources.request import RawTable, SourceError, TableRequest
 from merajut_assets.sources.sql_dump import read_sql_dump
@@ -52,12 +51,25 @@ class SourceTable:
     original: Path | None
 
 
+def _read_database(request: TableRequest) -> RawTable:
+    # Loading definitions need not wait for SQLAlchemy.
+    from merajut_assets.sources.databases import read_table
+
+    return read_table(request)
+
+
+def _count_and_last_change(request: TableRequest) -> tuple[int, datetime | None]:
+    from merajut_assets.sources.databases import count_and_last_change
+
+    return count_and_last_change(request)
+
+
 _READERS: dict[SourceFormat, Callable[[TableRequest], RawTable]] = {
     SourceFormat.CSV: read_csv,
     SourceFormat.JSON: read_json,
     SourceFormat.JSON_LINES: read_json_lines,
     SourceFormat.XML: read_xml,
-    SourceFormat.DATABASE: read_table,
+    SourceFormat.DATABASE: _read_database,
     SourceFormat.SQL_DUMP: read_sql_dump,
     SourceFormat.PARQUET: read_parquet,
     SourceFormat.SDMX_STRUCTURE: read_sdmx_codelist,
@@ -141,7 +153,7 @@ def fingerprint(contract: TableContract, system: System, location: Location) -> 
     request = _request(contract, system, location)
     if request.path is not None:
         return _state(request)
-    count, changed = count_and_last_change(request)
+    count, changed = _count_and_last_change(request)
     if contract.modified_column is None:
         return f"unknown-{time.time_ns()}"
     return f"{count}-{changed.isoformat() if changed else 'none'}"
@@ -167,6 +179,6 @@ def _state(request: TableRequest) -> str:
 
 def _modified_at(request: TableRequest) -> datetime:
     if request.path is None:
-        return count_and_last_change(request)[1] or datetime.now(UTC)
+        return _count_and_last_change(request)[1] or datetime.now(UTC)
     seconds = request.path.stat().st_mtime_ns / 1e9
     return datetime.fromtimestamp(seconds, UTC)
