@@ -162,7 +162,7 @@ def test_a_column_outside_the_contract_stops_the_build(changed) -> None:
 def test_a_shown_count_below_k_stops_the_build(changed) -> None:
     """The macro that withholds is one line; should it break, the tests on its results must not break with it."""
     path = changed.project / "macros" / "disclosure.sql"
-    replace_in(path, ">= {{ var('minimum_contributors') }} then", ">= 1 then")
+    replace_in(path, ">= {{ minimum }} then", ">= 1 then")
     done = changed.run("build", "--select", "compliance_reporting", "csr_impact", role="pipeline")
     assert done.returncode == 1
     said = " ".join(line for line in done.stdout.splitlines() if "FAIL" in line)
