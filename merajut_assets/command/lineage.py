@@ -71,9 +71,7 @@ def _assets_to_prove(path: Path) -> list[str]:
     from merajut_assets.definitions import assets_with_data
 
     load_manifest(path)
-    if path == MANIFEST:
-        return assets_with_data()
-    made_by_dbt = dbt_graph(load_manifest(MANIFEST)).assets
+    made_by_dbt = () if path == MANIFEST else dbt_graph(load_manifest(MANIFEST)).assets
     return [asset for asset in assets_with_data() if asset not in made_by_dbt]
 
 

@@ -49,6 +49,10 @@ class How(StrEnum):
     ROWS = "rows"  # decides about rows in a Polars step, whichever way
 
 
+# What makes one number of many rows: disclosure control is about these alone.
+FIGURES = (How.AGGREGATE, How.COUNT)
+
+
 @dataclass(frozen=True, order=True, slots=True)
 class ColumnRef:
     """A column of an asset: `ColumnRef("raw/panti/children", "birth_date")`, written `raw/panti/children.birth_date`.

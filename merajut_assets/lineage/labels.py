@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from merajut_assets.contracts.base import PrivacyClass
-from merajut_assets.lineage.graph import ColumnRef, How, Kind, LineageGraph
+from merajut_assets.lineage.graph import FIGURES, ColumnRef, How, Kind, LineageGraph
 from merajut_assets.privacy.steps import PrivacyStep
 
 Labels = Mapping[ColumnRef, PrivacyClass]
-
-_FIGURES = (How.COUNT, How.AGGREGATE)
 
 
 def labels_of(graph: LineageGraph) -> dict[ColumnRef, PrivacyClass]:
@@ -27,7 +25,7 @@ def labels_of(graph: LineageGraph) -> dict[ColumnRef, PrivacyClass]:
         declared = graph.nodes[ref].privacy
         origins = [
             PrivacyClass.OPERATIONAL
-            if edge.how is How.COUNT or (edge.how in _FIGURES and edge.step is PrivacyStep.DISCLOSURE_CONTROL)
+            if edge.how is How.COUNT or (edge.how in FIGURES and edge.step is PrivacyStep.DISCLOSURE_CONTROL)
             else labels[edge.origin]
             for edge in graph.incoming.get(ref, ())
             if edge.kind is Kind.DIRECT

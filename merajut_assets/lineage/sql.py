@@ -21,7 +21,7 @@ from sqlglot.optimizer.scope import Scope, build_scope
 
 from merajut_assets.lineage.disclosure import Judged, declared_step, disclosure_tests, judged_by
 from merajut_assets.lineage.grammar import is_aggregate, unknown_forms
-from merajut_assets.lineage.graph import ColumnRef, Edge, How, Kind, LineageGraph, Node
+from merajut_assets.lineage.graph import FIGURES, ColumnRef, Edge, How, Kind, LineageGraph, Node
 from merajut_assets.lineage.withholding import Dataset, Shown, differences, shown_by
 from merajut_assets.policies.stakeholder import Microdata, stakeholder_policies
 from merajut_assets.privacy.steps import PrivacyStep
@@ -42,7 +42,8 @@ _COUNTS = (exp.Count, exp.CountIf, exp.ApproxDistinct)
 _STRENGTH = (How.IDENTITY, How.EXPRESSION, How.CONDITIONAL, How.WINDOW, How.AGGREGATE, How.COUNT, How.ROWS)
 _AROUND_AGGREGATES = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.WithinGroup, exp.Window)
 # What stands for groups of rows, and so is what disclosure control judges.
-_FIGURES = (How.AGGREGATE, How.COUNT)
+# _CannotFollow, and what sqlglot raises of its own.
+_UNREADABLE = (SqlglotError, ValueError, AttributeError, RecursionError)
 
 # A stored column (unique id of its table, or UNKNOWN/<table>; its name), and what happens to it.
 _Origin = tuple[str, str, How]
@@ -208,13 +209,18 @@ def _judged(manifest: Mapping[str, Any]) -> dict[str, Judged]:
 def _scope(model: Mapping[str, Any], schema: Mapping[str, Any]) -> Scope:
     """The query of a model with every name written out. Raises ValueError."""
     try:
-        query = parse_one(str(model["compiled_code"]), dialect=DIALECT)
-        scope = build_scope(qualify(query, schema=dict(schema), dialect=DIALECT, infer_schema=True))
-    except (SqlglotError, ValueError, AttributeError, RecursionError):
+        scope = build_scope(_qualified(model["compiled_code"], schema))
+    except _UNREADABLE:
         scope = None
     if scope is None:
         raise ValueError(f"model {model['name']}: its SQL cannot be followed; write it more plainly") from None
     return scope
+
+
+def _qualified(sql: str, schema: Mapping[str, Any]) -> exp.Expr:
+    """A query with every name written out. A table that nobody declares may have any column; where it comes from is
+    told by its name. Raises what is _UNREADABLE."""
+    return qualify(parse_one(sql, dialect=DIALECT), schema=dict(schema), dialect=DIALECT, infer_schema=True)
 
 
 def project_graph(manifest: Mapping[str, Any]) -> LineageGraph:
@@ -252,7 +258,7 @@ def _edges(
         # Rows are counted, and so whoever has one; a value of something else is not made of them.
         kind = Kind.INDIRECT if named is How.ROWS and not is_number_of_rows else Kind.DIRECT
         how = How.COUNT if named is How.ROWS else named
-        yield Edge(stored(owner, column), target, kind, how, step if how in _FIGURES else None)
+        yield Edge(stored(owner, column), target, kind, how, step if how in FIGURES else None)
     for owner, column, decides in found.rows:
         yield Edge(stored(owner, column), target, Kind.INDIRECT, decides)
 
@@ -316,18 +322,11 @@ def _of_model(node: Mapping[str, Any], schema: dict[str, Any], reader: _Reader) 
         raise ValueError(f"{node['name']} has no compiled SQL; compile the dbt project instead of parsing it")
     unfollowed = f"model {node['name']}: its SQL cannot be followed from every declared column to where it comes from"
     try:
-        query = parse_one(compiled, dialect=DIALECT)
-        # A table that nobody declares may have any column; where it comes from is told by its name.
-        query = qualify(query, schema=schema, dialect=DIALECT, infer_schema=True)
+        query = _qualified(compiled, schema)
         unknown = sorted(set(unknown_forms(query)))
         scope = None if unknown else build_scope(query)
         found = reader.root(scope) if scope else None
-    except (
-        SqlglotError,
-        ValueError,
-        AttributeError,
-        RecursionError,
-    ):  # _CannotFollow, and what sqlglot raises of its own
+    except _UNREADABLE:
         unknown, found = [], None
     if unknown:
         raise ValueError(f"{unfollowed}; write it without {', '.join(unknown)}, which nothing here can follow")

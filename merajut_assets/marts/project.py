@@ -11,7 +11,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ Node = Mapping[str, Any]
 
 class ManifestError(RuntimeError):
     """The dbt project was not prepared, or cannot be. Says what to run."""
+
+
+@contextmanager
+def lineage_of_project() -> Iterator[None]:
+    """What the lineage refuses of the project's SQL is a manifest that cannot be used."""
+    try:
+        yield
+    except ValueError as error:
+        raise ManifestError(f"the lineage of the dbt project cannot be told: {error}") from None
 
 
 def dbt_executable() -> Path:
@@ -181,11 +191,9 @@ def prepare_manifest(target: Path = PIPELINE_TARGET, *, project: Path = DBT_PROJ
         _compile(target, project)
         compiled = _read(manifest)
         _refuse(rule_faults(compiled))
-        try:
+        with lineage_of_project():
             columns, classes = column_lineage(compiled), column_labels(compiled)
             graph = project_graph(compiled).values()
-        except ValueError as error:
-            raise ManifestError(f"the lineage of the dbt project cannot be told: {error}") from None
     except BaseException:
         _put_back(manifest, before)
         raise

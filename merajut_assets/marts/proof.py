@@ -19,8 +19,8 @@ from merajut_assets.lineage.python_steps import python_graph, python_values
 from merajut_assets.lineage.sql import project_graph, unwithheld
 from merajut_assets.marts.project import (
     MANIFEST,
-    ManifestError,
     asset_path,
+    lineage_of_project,
     load_manifest,
     load_values,
     stakeholder_marts,
@@ -58,10 +58,8 @@ def _read_off(manifest_path: Path) -> _Known:
     manifest = load_manifest(manifest_path)
     known = _known.get(manifest_path)
     if known is None or known.manifest is not manifest:  # prepared anew since
-        try:
+        with lineage_of_project():
             known = _known[manifest_path] = _Known(manifest, graph_with(manifest), unwithheld(manifest))
-        except ValueError as error:
-            raise ManifestError(f"the lineage of the dbt project cannot be told: {error}") from None
     return known
 
 
@@ -73,10 +71,8 @@ def value_graph(manifest_path: Path = MANIFEST) -> LineageGraph:
 
 def graph_with(manifest: Mapping[str, Any]) -> LineageGraph:
     """The lineage of every column, with the dbt models of a compiled manifest. Raises ManifestError."""
-    try:
+    with lineage_of_project():
         return python_graph() | project_graph(manifest)
-    except ValueError as error:
-        raise ManifestError(f"the lineage of the dbt project cannot be told: {error}") from None
 
 
 def leaving_columns(manifest: Mapping[str, Any]) -> dict[str, list[ColumnRef]]:

@@ -28,7 +28,7 @@ from resources.lakehouse import Lakehouse
 PUBLICATION, FIGURE, CONTRIBUTION = "publication", "figure", "contribution"
 _LAYER = "contributors"
 _SEPARATOR = "."
-_NO_KEYS = ("figure", CONTRIBUTOR, "contribution", PUBLICATION)
+_NO_KEYS = (FIGURE, CONTRIBUTOR, CONTRIBUTION, PUBLICATION)
 
 
 def contributors_table(contract: TableContract) -> str:
